@@ -1,0 +1,207 @@
+"""The command line: parses and wires, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import uvicorn
+
+from drse_forecaster import logs
+from drse_forecaster.queries import DEFAULT_REQUESTS, DEFAULT_UTILIZATION, Utilization, build_load_query
+from drse_forecaster.rounds import Forecaster, ForecasterSettings
+from drse_forecaster.runner import Runner
+from drse_forecaster.series import SeriesShape
+from drse_forecaster.service import build_app
+from drse_forecaster.source import PrometheusSettings, PrometheusSource
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType[int]):
+    """Seconds, written as `90s`, `5m`, `12h`, `7d`."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([1-9]\d*)([smhd])", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a duration; write a number and s, m, h or d: 5m.", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+class Listen(click.ParamType[tuple[str, int]]):
+    """`HOST:PORT`."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            self.fail(f"{value!r} is not an address; write HOST:PORT, such as 127.0.0.1:8090.", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ServeOptions:
+    prometheus: PrometheusSettings
+    settings: ForecasterSettings
+    listen: tuple[str, int]
+    interval_seconds: int
+    fit_workers: int
+
+
+@click.group(context_settings={"max_content_width": 110})
+@click.version_option(package_name="drse")
+def main() -> None:
+    """Forecasts the GPU load of DeepSeekJobs from what Prometheus has recorded."""
+
+
+@main.command(context_settings={"show_default": True, "auto_envvar_prefix": "DRSE_FORECASTER"})
+@click.option(
+    "--prometheus-url", required=True, help="Where Prometheus answers, such as http://prometheus:9090."
+)
+@click.option(
+    "--prometheus-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a bearer token for Prometheus.",
+)
+@click.option("--prometheus-timeout", type=Duration(), default="30s", help="Longest wait for one answer.")
+@click.option("--insecure-skip-tls-verify", is_flag=True, help="Accept any certificate of Prometheus.")
+@click.option("--listen", type=Listen(), default="127.0.0.1:8090", help="Where to serve.")
+@click.option("--history", type=Duration(), default="7d", help="How far back models learn from.")
+@click.option("--step", type=Duration(), default="5m", help="Spacing of that history, whole minutes.")
+@click.option("--interval", type=Duration(), default="60s", help="Time between two rounds.")
+@click.option("--refit-every", type=Duration(), default="20m", help="Time between two fits of one job.")
+@click.option("--stale-after", type=Duration(), default="5m", help="Oldest newest sample that may be used.")
+@click.option("--fit-workers", type=click.IntRange(1, 64), default=1, help="Fits that run at once.")
+@click.option(
+    "--utilization-metric",
+    "utilization",
+    multiple=True,
+    metavar="NAME[:FULL[:UUID_LABEL]]",
+    help="Exporter metric of how busy a GPU is, its value at full load, its UUID label. Repeatable; "
+    f"default: {', '.join(one.metric for one in DEFAULT_UTILIZATION)}.",
+)
+@click.option(
+    "--request-metric",
+    "requests",
+    multiple=True,
+    metavar="NAME",
+    help=f"Engine metric of running or waiting requests. Repeatable; default: {', '.join(DEFAULT_REQUESTS)}.",
+)
+@click.option("--query", help="PromQL to use instead; one series a job, in GPU-equivalents. See `query`.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def serve(
+    prometheus_url: str,
+    prometheus_token_file: Path | None,
+    prometheus_timeout: int,
+    insecure_skip_tls_verify: bool,
+    listen: tuple[str, int],
+    history: int,
+    step: int,
+    interval: int,
+    refit_every: int,
+    stale_after: int,
+    fit_workers: int,
+    utilization: tuple[str, ...],
+    requests: tuple[str, ...],
+    query: str | None,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Read loads once a minute, forecast them, and serve the forecasts over HTTP.
+
+    Every option can also be set in the environment: DRSE_FORECASTER_PROMETHEUS_URL is --prometheus-url.
+
+    \b
+    Try it:
+      drse-forecaster serve --prometheus-url http://127.0.0.1:9090 &
+      curl -s 127.0.0.1:8090/readyz
+      curl -s 127.0.0.1:8090/v1/forecasts
+
+    A job is TooShort for its first 90 minutes, is forecast as its last value with a measured P90 after
+    that, and from two days of history on daily patterns are learned. They speak only where a backtest shows
+    that they do better.
+    """
+    logs.configure(log_format, log_level)
+    try:
+        shape = SeriesShape(history_seconds=history, step_seconds=step)
+        text = query or _query(utilization, requests)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    token = prometheus_token_file.read_text(encoding="utf-8").strip() if prometheus_token_file else None
+    options = _ServeOptions(
+        prometheus=PrometheusSettings(
+            url=prometheus_url,
+            query=text,
+            read_timeout=prometheus_timeout,
+            bearer_token=token,
+            verify_tls=not insecure_skip_tls_verify,
+        ),
+        settings=ForecasterSettings(shape=shape, refit_seconds=refit_every, stale_after_seconds=stale_after),
+        listen=listen,
+        interval_seconds=interval,
+        fit_workers=fit_workers,
+    )
+    asyncio.run(_serve(options))
+
+
+@main.command(name="query", context_settings={"auto_envvar_prefix": "DRSE_FORECASTER"})
+@click.option("--utilization-metric", "utilization", multiple=True, metavar="NAME[:FULL[:UUID_LABEL]]")
+@click.option("--request-metric", "requests", multiple=True, metavar="NAME")
+def show_query(utilization: tuple[str, ...], requests: tuple[str, ...]) -> None:
+    """Print the PromQL that `serve` would ask, to try it in Prometheus or to change it."""
+    try:
+        click.echo(_query(utilization, requests))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _query(utilization: tuple[str, ...], requests: tuple[str, ...]) -> str:
+    metrics = tuple(Utilization.parse(text) for text in utilization) or DEFAULT_UTILIZATION
+    return build_load_query(metrics, requests or DEFAULT_REQUESTS)
+
+
+async def _serve(options: _ServeOptions) -> None:
+    source = PrometheusSource(options.prometheus, options.settings.shape)
+    executor = ThreadPoolExecutor(options.fit_workers, thread_name_prefix="fit")
+    runner = Runner(
+        forecaster=Forecaster(options.settings),
+        source=source,
+        fit_executor=executor,
+        interval_seconds=options.interval_seconds,
+    )
+    host, port = options.listen
+    server = uvicorn.Server(
+        uvicorn.Config(build_app(runner), host=host, port=port, log_config=None, access_log=False)
+    )
+    _outlive_signals()
+    logging.getLogger(__name__).info("serving", extra={"address": f"{host}:{port}"})
+    try:
+        async with asyncio.TaskGroup() as group:  # neither the loop nor the server outlives the other
+            loop = group.create_task(runner.run(), name="rounds")
+            await server.serve()
+            loop.cancel()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        source.close()
+
+
+def _outlive_signals() -> None:
+    """Uvicorn stops on SIGTERM and SIGINT and then raises them again: by then the exit is under way."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)

@@ -1,0 +1,94 @@
+{{/* Names start with the release's; a release named after the chart is not named twice. */}}
+{{- define "drse.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "drse.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "drse.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "drse.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "drse.operator" -}}{{ include "drse.fullname" . }}-operator{{- end -}}
+{{- define "drse.forecaster" -}}{{ include "drse.fullname" . }}-forecaster{{- end -}}
+
+{{- define "drse.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ include "drse.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: drse
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of one component. Takes (dict "root" $ "component" "operator"). */}}
+{{- define "drse.componentLabels" -}}
+{{ include "drse.labels" .root }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "drse.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "drse.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of a component's pods: common and own ones, never over those that the Deployment selects by. */}}
+{{- define "drse.podLabels" -}}
+{{- $own := fromYaml (include "drse.componentLabels" .) -}}
+{{- toYaml (merge $own (.values.podLabels | default dict)) -}}
+{{- end -}}
+
+{{- define "drse.image" -}}
+{{- $image := .values.image -}}
+{{- with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ $image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- with $image.digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* Where pods run. Constraints without a selector spread the component's own pods. */}}
+{{- define "drse.placement" -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (fromYaml (include "drse.selectorLabels" .))) -}}
+{{- with .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{- range . }}
+  - {{- toYaml (merge (deepCopy .) $selector) | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Both programs answer on these two paths. */}}
+{{- define "drse.probes" -}}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: http
+  {{- toYaml .livenessProbe | nindent 2 }}
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: http
+  {{- toYaml .readinessProbe | nindent 2 }}
+{{- end -}}

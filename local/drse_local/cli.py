@@ -1,0 +1,195 @@
+"""The command `drse-local`: parse, wire, print."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from drse_local.errors import LocalClusterError
+from drse_local.instance import DEFAULT_NAME, Instance, InstanceRecord
+from drse_local.processes import tail
+
+_STOP_SECONDS = 60.0
+_START_SECONDS = 45 * 60.0
+_POLL_SECONDS = 0.2
+
+name_option = click.option(
+    "--name", default=None, help="Name of the instance. A named one keeps its data between runs."
+)
+
+
+class _Group(click.Group):
+    """Shows expected errors as one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except LocalClusterError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """A Kubernetes control plane with simulated GPU nodes, on this machine.
+
+    etcd, kube-apiserver, kube-controller-manager, kube-scheduler and Prometheus are the real programs; only
+    nodes and the GPUs on them are simulated. Nothing listens outside of loopback and nothing needs root or
+    containers.
+
+    \b
+    drse-local up                      start, print how to reach it, run until Ctrl-C
+    drse-local up --name dev --detach  start one that keeps its data, in the background
+    drse-local status --name dev
+    drse-local down --name dev
+
+    The first start builds the programs with Go, which takes minutes; they are then kept in ~/.cache/drse. Set
+    DRSE_LOCAL_BIN to a folder that has them to use those instead.
+    """
+
+
+@cli.command()
+@click.option("--fleet", default="default", show_default=True, help="Fleet file, or `default` or `small`.")
+@name_option
+@click.option("--no-prometheus", is_flag=True, help="Neither Prometheus nor GPU metrics.")
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), help="Scenario file: the load of the jobs over time."
+)
+@click.option(
+    "--rules", multiple=True, type=click.Path(path_type=Path), help="Prometheus rule file; repeatable."
+)
+@click.option("--detach", is_flag=True, help="Return once it is up; it runs until `drse-local down`.")
+def up(
+    fleet: str,
+    name: str | None,
+    no_prometheus: bool,
+    scenario: Path | None,
+    rules: tuple[Path, ...],
+    detach: bool,
+) -> None:
+    """Start a cluster.
+
+    Without --name its data lives in a temporary folder and goes when it stops. Several instances run side by
+    side under different names; each has ports of its own.
+    """
+    instance = Instance(name or DEFAULT_NAME)
+    if detach:
+        _print_up(_start_detached(instance))
+        return
+    # Imported late: the Kubernetes client takes half a second, and no other command needs it.
+    from drse_local.cluster import LocalCluster
+    from drse_local.fleet import load_fleet
+    from drse_local.foreground import run_until_stopped
+    from drse_local.monitoring import MonitoringOptions
+    from drse_local.scenario import Scenario, load_scenario
+
+    options = None
+    if not no_prometheus:
+        script = load_scenario(scenario) if scenario else Scenario()
+        options = MonitoringOptions(script, tuple(str(each.resolve()) for each in rules))
+    nodes = load_fleet(fleet)
+    with instance.hold():
+        last = instance.last_record() if name else None
+        ports = last.ports if last else None
+        cluster = LocalCluster(instance.data if name else None, nodes, options, ports)
+
+        def on_up() -> None:
+            record = InstanceRecord.of(cluster)
+            instance.save(record)
+            _print_up(record)
+            click.echo("Ctrl-C stops it.")
+
+        asyncio.run(run_until_stopped(cluster, on_up))
+
+
+@cli.command()
+@name_option
+@click.option("--purge", is_flag=True, help="Also remove what a named instance has kept.")
+def down(name: str | None, purge: bool) -> None:
+    """Stop a cluster that runs in the background or in another terminal."""
+    instance = Instance(name or DEFAULT_NAME)
+    if instance.is_locked():
+        if not instance.stop(_STOP_SECONDS):
+            raise LocalClusterError(f"Instance {instance.name} did not stop within {_STOP_SECONDS:g} s.")
+        click.echo(f"Instance {instance.name} is stopped.")
+    else:
+        click.echo(f"Instance {instance.name} is not running.")
+    if purge:
+        shutil.rmtree(instance.folder, ignore_errors=True)
+
+
+@cli.command()
+@name_option
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(name: str | None, output: str) -> None:
+    """Show a running cluster: address, programs, ports, logs. Exits 1 when it does not run."""
+    record = Instance(name or DEFAULT_NAME).running()
+    if output == "json":
+        click.echo(record.model_dump_json(indent=2))
+        return
+    click.echo(
+        f"{record.server}  {record.nodes} nodes, {record.gpus} GPUs, "
+        f"up {time.time() - record.started_at:.0f} s"
+    )
+    click.echo(f"{'PROGRAM':26}{'PID':>8}{'PORT':>8}  LOG")
+    for each in record.components:
+        port = str(record.ports.get(each.name, ""))
+        click.echo(f"{each.name:26}{each.pid:>8}{port:>8}  {each.log}")
+
+
+@cli.command()
+@name_option
+@click.option("--content", is_flag=True, help="Print the file itself instead of its path.")
+def kubeconfig(name: str | None, content: bool) -> None:
+    """Print where the administrator's kubeconfig of a running cluster is.
+
+    \b
+    export KUBECONFIG=$(drse-local kubeconfig)
+    """
+    path = Instance(name or DEFAULT_NAME).running().kubeconfig
+    click.echo(path.read_text(encoding="utf-8") if content else str(path), nl=not content)
+
+
+def _start_detached(instance: Instance) -> InstanceRecord:
+    if instance.is_locked():
+        raise LocalClusterError(
+            f"Instance {instance.name} is already running; stop it with drse-local down first."
+        )
+    instance.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    with instance.log.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "drse_local", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        record = instance.last_record()
+        if record is not None and record.pid == process.pid:
+            return record
+        if process.poll() is not None:
+            raise LocalClusterError(f"Instance {instance.name} did not start:\n{tail(instance.log, 30)}")
+        time.sleep(_POLL_SECONDS)
+    process.terminate()
+    raise LocalClusterError(f"Instance {instance.name} did not come up; see {instance.log}.")
+
+
+def _print_up(record: InstanceRecord) -> None:
+    click.echo(f"The cluster is up: {record.nodes} nodes, {record.gpus} GPUs. To use it from a shell:")
+    click.echo(f"  export KUBECONFIG={record.kubeconfig}")
+    click.echo(f"  export PATH={record.folder / 'bin'}:$PATH    # kubectl, helm")
+    if record.prometheus:
+        click.echo(f"Prometheus: {record.prometheus}")
+
+
+def main() -> None:
+    """Entry point of `drse-local`."""
+    cli(prog_name="drse-local")

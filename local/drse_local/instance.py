@@ -1,0 +1,177 @@
+"""Named instances: what `drse-local up` leaves on disk so that other commands find it.
+
+Each instance has a folder under `$XDG_STATE_HOME/drse/local/` with a record and a lock. The running instance
+holds the lock, so whether it is alive is a question to the kernel and not to a pid file that may have gone
+stale.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from drse_local.errors import LocalClusterError
+
+if TYPE_CHECKING:
+    # Not at run time: it brings the Kubernetes client, which the quick commands would wait half a second for.
+    from drse_local.cluster import LocalCluster
+
+DEFAULT_NAME = "default"
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_POLL_SECONDS = 0.1
+
+
+class Component(BaseModel):
+    """One program of a running instance."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    pid: int
+    log: Path
+
+
+class InstanceRecord(BaseModel):
+    """What a person or a command needs to know of an instance. started_at: seconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started_at: float
+    folder: Path
+    kubeconfig: Path
+    server: str
+    prometheus: str | None
+    nodes: int
+    gpus: int
+    ports: dict[str, int]
+    components: tuple[Component, ...]
+
+    @classmethod
+    def of(cls, cluster: LocalCluster) -> InstanceRecord:
+        """The record of a cluster that this process has started."""
+        processes = cluster.supervisor.processes.values()
+        return cls(
+            pid=os.getpid(),
+            started_at=time.time(),
+            folder=cluster.folder,
+            kubeconfig=cluster.kubeconfig,
+            server=cluster.server,
+            prometheus=cluster.monitoring.prometheus.url if cluster.has_monitoring else None,
+            nodes=len(cluster.fleet.nodes),
+            gpus=len(cluster.fleet.gpus),
+            ports=cluster.ports,
+            components=tuple(
+                Component(name=each.spec.name, pid=each.pid, log=each.log_path) for each in processes
+            ),
+        )
+
+
+def state_root() -> Path:
+    """Where instances are kept: $XDG_STATE_HOME/drse/local, else ~/.local/state/drse/local."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "drse" / "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance by name, running or not."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None:
+            raise LocalClusterError(
+                f"{self.name!r} cannot name an instance; use up to 40 lower-case letters, digits and '-'."
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Its state folder."""
+        return state_root() / self.name
+
+    @property
+    def data(self) -> Path:
+        """Where a persistent instance keeps its data."""
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        """Output of a detached instance."""
+        return self.folder / "up.log"
+
+    @property
+    def _record_path(self) -> Path:
+        return self.folder / "instance.json"
+
+    def save(self, record: InstanceRecord) -> None:
+        """Publish the record; from now on the instance counts as up."""
+        staged = self._record_path.with_suffix(".partial")
+        staged.write_text(record.model_dump_json(indent=2), encoding="utf-8")
+        staged.replace(self._record_path)
+
+    def last_record(self) -> InstanceRecord | None:
+        """The record of the last run that came up, whether or not it still runs."""
+        try:
+            return InstanceRecord.model_validate_json(self._record_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def running(self) -> InstanceRecord:
+        """The record of the running instance; raises LocalClusterError when it does not run."""
+        record = self.last_record()
+        if record is None or not self.is_locked():
+            raise LocalClusterError(f"Instance {self.name} is not running; start it with: {self.up_command}")
+        return record
+
+    @property
+    def up_command(self) -> str:
+        """The command that starts it."""
+        return "drse-local up" + ("" if self.name == DEFAULT_NAME else f" --name {self.name}")
+
+    def is_locked(self) -> bool:
+        """Whether a process runs (or starts) it now."""
+        try:
+            with (self.folder / "lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be the process that runs it; raises LocalClusterError when another one is."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LocalClusterError(
+                    f"Instance {self.name} already runs; stop it (drse-local down) or choose another --name."
+                ) from None
+            yield
+
+    def stop(self, timeout: float) -> bool:
+        """Ask the running instance to stop and wait until it has; False when `timeout` seconds were not
+        enough.
+        """
+        os.kill(self.running().pid, signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while self.is_locked():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True

@@ -1,0 +1,83 @@
+"""What a plan says: orders to carry out, and a reason for everybody who waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from drse_operator.admission.snapshot import Device
+from drse_operator.api.enums import DeviceSelection
+from drse_operator.api.keys import JobKey
+from drse_operator.api.reasons import WaitReason
+from drse_operator.sizing.shapes import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The GPUs of one worker: ``count`` on ``node``, by name in ``devices`` when the selection is Exact."""
+
+    replica: int
+    worker: int
+    node: str
+    selection: DeviceSelection
+    count: int
+    resource: str
+    devices: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Give a job the GPUs of one or more whole replicas, all of them at once."""
+
+    key: JobKey
+    uid: str
+    shape: Shape
+    placements: tuple[Placement, ...]
+
+
+class ReleaseReason(StrEnum):
+    """Why replicas are taken away."""
+
+    SCALED_DOWN = "ScaledDown"
+    PREEMPTED = "Preempted"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Take replicas away from a job; its GPUs are free when their pods and claims are gone."""
+
+    key: JobKey
+    uid: str
+    replicas: tuple[int, ...]
+    reason: ReleaseReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """Expected start, seconds since the epoch."""
+
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a job, or its next replica, does not get GPUs now. ``position`` counts from 1 in its queue."""
+
+    key: JobKey
+    uid: str
+    reason: WaitReason
+    message: str
+    position: int | None = None
+    gpus: int = 0
+    eta: Eta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions made from one snapshot, assignments in the order they were promised."""
+
+    assign: tuple[Assign, ...] = ()
+    release: tuple[Release, ...] = ()
+    wait: tuple[Wait, ...] = ()

@@ -1,0 +1,95 @@
+"""A cache of one kind that never goes back in time.
+
+Fed by a watch and by the answers to our own writes, in any order: an older resourceVersion never replaces
+a newer one, and an object that has been deleted does not come back through a late answer. (Since KEP-5504
+resourceVersions of one kind may be compared as integers.)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, ValuesView
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Document = dict[str, Any]
+Key = tuple[str, str]
+
+_TOMBSTONES = 10_000
+
+
+class Store(Generic[T]):
+    """Parsed objects by (namespace, name).
+
+    ``parse`` turns a document into what is kept, or None for objects of no interest. ``changed`` is called
+    with (old, new) after each change, either of them None for an arrival or a departure.
+    """
+
+    def __init__(
+        self, parse: Callable[[Document], T | None], changed: Callable[[T | None, T | None], None]
+    ) -> None:
+        self._parse = parse
+        self._changed = changed
+        self._items: dict[Key, T] = {}
+        self._versions: dict[Key, tuple[str, int]] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """The object, if it is known."""
+        return self._items.get((namespace, name))
+
+    def values(self) -> ValuesView[T]:
+        """All objects."""
+        return self._items.values()
+
+    def put(self, document: Document) -> bool:
+        """Take over an object unless something newer is known; True when it was taken over."""
+        metadata = document["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        uid, version = metadata.get("uid", ""), int(metadata.get("resourceVersion") or 0)
+        known = self._versions.get(key)
+        if uid in self._gone or (known is not None and known[0] == uid and known[1] >= version):
+            return False
+        self._versions[key] = (uid, version)
+        self._replace(key, self._parse(document))
+        return True
+
+    def discard(self, document: Document) -> None:
+        """The object has been deleted."""
+        metadata = document["metadata"]
+        self.forget(metadata.get("namespace", ""), metadata["name"], metadata.get("uid", ""))
+
+    def forget(self, namespace: str, name: str, uid: str) -> None:
+        """The object with this uid is gone; one of the same name and another uid stays."""
+        if uid:
+            self._gone[uid] = None
+            if len(self._gone) > _TOMBSTONES:
+                self._gone.popitem(last=False)
+        key = (namespace, name)
+        known = self._versions.get(key)
+        if known is None or (uid and known[0] != uid):
+            return
+        del self._versions[key]
+        self._replace(key, None)
+
+    def reset(self, documents: Iterable[Document], resource_version: str) -> None:
+        """Take over a complete list: what is not in it and not newer than the list is gone."""
+        listed: set[Key] = set()
+        for document in documents:
+            metadata = document["metadata"]
+            listed.add((metadata.get("namespace", ""), metadata["name"]))
+            self.put(document)
+        limit = int(resource_version or 0)
+        for key, (uid, version) in list(self._versions.items()):
+            if key not in listed and version <= limit:
+                self.forget(*key, uid)
+
+    def _replace(self, key: Key, new: T | None) -> None:
+        old = self._items.pop(key, None)
+        if new is not None:
+            self._items[key] = new
+        if old is not None or new is not None:
+            self._changed(old, new)

@@ -1,0 +1,216 @@
+"""Wiring of the operator: constructs, connects, runs, and holds no rule.
+
+Followers keep their caches warm, so that a new leader plans within a second of taking over. All tasks
+share one fate: if one ends, the process ends, and its successor rebuilds everything from the API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from drse_operator.cluster import kinds
+from drse_operator.cluster.client import ApiError, ApiUnreachable, Kind, KubeApi, load_configuration
+from drse_operator.cluster.events import EventRecorder
+from drse_operator.cluster.informer import Informer
+from drse_operator.cluster.lease import Leadership, LeaseSettings
+from drse_operator.cluster.picture import Picture
+from drse_operator.cluster.world import World
+from drse_operator.controller import handlers
+from drse_operator.controller.executor import Executor
+from drse_operator.controller.forecasts import Forecasts
+from drse_operator.controller.loop import Loop, Settings
+from drse_operator.observe.http import Server, application
+from drse_operator.observe.metrics import Metrics
+from drse_operator.workloads import names
+
+log = logging.getLogger(__name__)
+
+#: Kinds watched by our own informers; the two custom resources are kopf's.
+_INFORMED = (kinds.NODE, kinds.SLICE, kinds.POD, kinds.CLAIM, kinds.NAMESPACE, kinds.PRIORITY_CLASS)
+#: The custom resources are listed anew so often, in case a watch has missed something (seconds).
+_RELIST = 300.0
+#: The operator is not well when it has made no pass for so long (seconds); passes come every 30 s at least.
+_STUCK = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Command line of ``drse-operator run``. Durations are seconds."""
+
+    kubeconfig: str | None
+    identity: str
+    version: str
+    lease_namespace: str
+    lease_name: str
+    listen_host: str
+    listen_port: int
+    forecaster_url: str | None
+    forecast_period: float
+    forecast_max_age: float
+    loop: Settings
+
+
+class Operator:
+    """One process of the operator."""
+
+    def __init__(self, options: Options, api: KubeApi, configuration: Any) -> None:
+        self._options = options
+        self._api = api
+        self._configuration = configuration
+        self._loop: Loop | None = None
+        self._listed = asyncio.Event()
+        self.metrics = Metrics(options.version)
+        self.world = World(touched=self._touched, stirred=self._stirred)
+        self._informers = [Informer(api, kind, self.world.store(kind)) for kind in _INFORMED]
+        self._informers.append(
+            Informer(
+                api,
+                kinds.SERVICE,
+                self.world.store(kinds.SERVICE),
+                {"labelSelector": f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"},
+            )
+        )
+        self._leadership = Leadership(
+            api, LeaseSettings(options.lease_namespace, options.lease_name, options.identity)
+        )
+
+    def _touched(self, uid: str) -> None:
+        if self._loop is not None:
+            self._loop.touch(uid)
+
+    def _stirred(self) -> None:
+        if self._loop is not None:
+            self._loop.stir()
+
+    def _forecasts_in(self) -> None:
+        if self._loop is not None:
+            self._loop.touch_scaled()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set or leadership is lost. Raises what any task raised."""
+        server = Server(
+            application(self._trouble, self._not_ready, self.metrics.registry),
+            self._options.listen_host,
+            self._options.listen_port,
+        )
+        tasks: dict[str, Callable[[], Any]] = {
+            "server": server.serve,
+            "kopf": lambda: handlers.watch(self.world, self._configuration),
+            "relist": self._relist,
+            "lead": self._lead,
+            "leadership": self._leadership.run,
+            "stop": stop.wait,
+        }
+        tasks |= {f"informer-{i.kind.plural}": i.run for i in self._informers}
+        running = [asyncio.create_task(start(), name=name) for name, start in tasks.items()]
+        try:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                log.info("%s has ended, the operator stops", task.get_name())
+                task.result()
+        finally:
+            await self._stop(running)
+
+    async def _stop(self, running: list[asyncio.Task[Any]]) -> None:
+        """First no more writes, then the Lease, so that the next leader finds nothing moving."""
+        for task in running:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.gather(*running, return_exceptions=True)
+        await self._leadership.release()
+
+    # -- watching ----------------------------------------------------------------------------------------
+
+    async def _relist(self) -> None:
+        """The first complete picture of the custom resources, and a fresh one every now and then."""
+        while True:
+            try:
+                for kind in (kinds.DEEPSEEKJOB, kinds.GPUQUEUE):
+                    listing = await self._api.list(kind)
+                    self.world.store(kind).reset(listing.items, listing.resource_version)
+                self._listed.set()
+                await asyncio.sleep(_RELIST)
+            except (ApiError, ApiUnreachable) as error:
+                log.warning("the custom resources could not be listed: %s", error)
+                await asyncio.sleep(2)
+
+    async def _wait_synced(self) -> None:
+        for informer in self._informers:
+            await informer.synced.wait()
+        await self._listed.wait()
+
+    # -- leading -----------------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        """Wait for the Lease and a complete picture, then plan until the end."""
+        await self._wait_synced()
+        await self._leadership.held.wait()
+        await self._refresh()
+        events = EventRecorder(self._api, self._options.identity)
+        executor = Executor(
+            self._api, self.world, events, self.metrics, self._leadership.may_write, self._touched
+        )
+        forecasts = None
+        if self._options.forecaster_url:
+            forecasts = Forecasts(
+                self._options.forecaster_url,
+                self._forecasts_in,
+                self._options.forecast_period,
+                self._options.forecast_max_age,
+            )
+        self.metrics.lead(self.world)
+        self._loop = Loop(
+            self.world, Picture(self.world), executor, forecasts, self.metrics, self._options.loop
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(events.run(), name="events")
+            group.create_task(executor.run(), name="executor")
+            if forecasts is not None:
+                group.create_task(forecasts.run(), name="forecasts")
+            group.create_task(self._loop.run(), name="loop")
+
+    async def _refresh(self) -> None:
+        """What the last leader wrote just before it stopped may not have reached our watches: list anew."""
+        for kind in (kinds.DEEPSEEKJOB, kinds.POD, kinds.CLAIM):
+            await self._refresh_kind(kind)
+
+    async def _refresh_kind(self, kind: Kind) -> None:
+        while True:
+            try:
+                listing = await self._api.list(kind)
+            except (ApiError, ApiUnreachable) as error:
+                log.warning("%s could not be listed: %s", kind.plural, error)
+                await asyncio.sleep(1)
+                continue
+            self.world.store(kind).reset(listing.items, listing.resource_version)
+            return
+
+    # -- health ------------------------------------------------------------------------------------------
+
+    def _trouble(self) -> str | None:
+        """What is wrong, for ``/healthz``."""
+        now = time.monotonic()
+        if self._loop is not None and now - self._loop.last_pass > _STUCK:
+            return f"no pass for {now - self._loop.last_pass:.0f} s"
+        return None
+
+    def _not_ready(self) -> str | None:
+        """What is missing, for ``/readyz``."""
+        missing = [i.kind.plural for i in self._informers if not i.synced.is_set()]
+        if not self._listed.is_set():
+            missing += [kinds.DEEPSEEKJOB.plural, kinds.GPUQUEUE.plural]
+        return f"not yet listed: {', '.join(missing)}" if missing else None
+
+
+async def run(options: Options, stop: asyncio.Event) -> None:
+    """Connect and run one operator until ``stop``."""
+    configuration = await load_configuration(options.kubeconfig)
+    async with KubeApi(configuration, f"drse-operator/{options.version}") as api:
+        await Operator(options, api, configuration).run(stop)

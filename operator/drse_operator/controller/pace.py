@@ -1,0 +1,98 @@
+"""Which status changes are worth a write now, and which may wait for the next one.
+
+What a decision rests on is written at once. What only informs (a position that moved up, a load that
+changed a little) is written when something else is, or after a while: 10,000 waiting jobs must not be
+rewritten each time the first of them starts.
+"""
+
+from __future__ import annotations
+
+from drse_operator.api.status import DeepSeekJobStatus
+
+#: Seconds between writes of a status in which nothing but detail changed.
+_BOUND_DELAY = 3.0
+_SCALING_DELAY = 60.0
+_NEAR_DELAY = 10.0
+_FAR_DELAY = 120.0
+_REASON_DELAY = 5.0
+#: Positions up to this one count as near the front of the queue.
+_NEAR = 20
+
+
+class Pace:
+    """Remembers when each job's status was last written."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def written(self, uid: str, now: float) -> None:
+        """The status of a job is being written."""
+        self._last[uid] = now
+
+    def forget(self, uid: str) -> None:
+        """The job is gone."""
+        self._last.pop(uid, None)
+
+    def due(self, old: DeepSeekJobStatus, new: DeepSeekJobStatus, uid: str, now: float) -> float:
+        """When the change must be written at the latest; ``now`` or before means at once."""
+        if old == new:
+            return now
+        delay = _delay(old, new)
+        return now if delay == 0 else self._last.get(uid, 0.0) + delay
+
+
+def _delay(old: DeepSeekJobStatus, new: DeepSeekJobStatus) -> float:
+    if _essence(old) != _essence(new):
+        return 0
+    delays = []
+    if _places(old) != _places(new):
+        return 0
+    if old.assignments != new.assignments:
+        delays.append(_BOUND_DELAY)
+    if old.scaling != new.scaling:
+        delays.append(_scaling_delay(old, new))
+    if old.queue != new.queue:
+        delays.append(_queue_delay(old, new))
+    return min(delays, default=_BOUND_DELAY)
+
+
+def _essence(status: DeepSeekJobStatus) -> object:
+    """What is never delayed."""
+    return (
+        status.phase,
+        status.observed_generation,
+        status.ready,
+        status.failures,
+        status.retry_at,
+        status.succeeded_replicas,
+        status.completion_time,
+        tuple((c.type, c.status) for c in status.conditions),
+        status.queue is None,
+    )
+
+
+def _places(status: DeepSeekJobStatus) -> object:
+    return tuple((a.replica, a.worker, a.node, a.devices) for a in status.assignments)
+
+
+def _scaling_delay(old: DeepSeekJobStatus, new: DeepSeekJobStatus) -> float:
+    before, after = old.scaling, new.scaling
+    if before is None or after is None:
+        return 0
+    same = (before.desired_replicas, before.from_replicas, before.reason, before.low_since is None) == (
+        after.desired_replicas,
+        after.from_replicas,
+        after.reason,
+        after.low_since is None,
+    )
+    return _SCALING_DELAY if same else 0
+
+
+def _queue_delay(old: DeepSeekJobStatus, new: DeepSeekJobStatus) -> float:
+    before, after = old.queue, new.queue
+    if before is None or after is None:
+        return 0
+    if before.reason != after.reason:
+        return _REASON_DELAY
+    position = after.position or _NEAR + 1
+    return _NEAR_DELAY if position <= _NEAR else _FAR_DELAY

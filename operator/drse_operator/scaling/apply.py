@@ -1,0 +1,64 @@
+"""From a job and its signal to ``status.scaling``."""
+
+from __future__ import annotations
+
+from drse_operator.api import times
+from drse_operator.api.deepseekjob import DeepSeekJobSpec
+from drse_operator.api.enums import ScalingMode, ScalingPolicy
+from drse_operator.api.status import DeepSeekJobStatus, ScalingStatus
+from drse_operator.api.types import seconds
+from drse_operator.scaling.policy import Policy, Signal, State, decide
+
+
+def scale(
+    spec: DeepSeekJobSpec, status: DeepSeekJobStatus, signal: Signal, standing: int, now: float
+) -> ScalingStatus | None:
+    """The decision for one job at ``now`` (seconds), as it goes into the status.
+
+    ``standing`` is the number of replicas wanted so far. None when there is nothing to decide: scaling is
+    off, or the job has never been sized and holds nothing.
+    """
+    if spec.scaling.mode is ScalingMode.OFF or not status.gpus_per_replica:
+        return None
+    before = status.scaling
+    low_since = None if before is None or before.low_since is None else times.from_wire(before.low_since)
+    state = State(
+        gpus_per_replica=status.gpus_per_replica,
+        desired=standing,
+        held=len({a.replica for a in status.assignments}),
+        low_since=low_since,
+    )
+    decision = decide(policy_of(spec), state, signal, now)
+    changed = before is None or decision.desired != before.desired_replicas
+    decided_at = times.to_wire(now) if changed or before is None else before.decided_at
+    return ScalingStatus(
+        desired_replicas=decision.desired,
+        from_replicas=spec.replicas,
+        load=_rounded(decision.load),
+        forecast_p50=_rounded(decision.p50),
+        forecast_p90=_rounded(decision.p90),
+        capacity=decision.capacity,
+        reason=decision.reason,
+        message=decision.message,
+        low_since=None if decision.low_since is None else times.to_wire(decision.low_since),
+        decided_at=decided_at,
+    )
+
+
+def policy_of(spec: DeepSeekJobSpec) -> Policy:
+    """The user's bounds as the policy reads them."""
+    scaling = spec.scaling
+    return Policy(
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        up_at=scaling.scale_up_at,
+        down_at=scaling.scale_down_at,
+        horizon=seconds(scaling.horizon) / 60,
+        window=seconds(scaling.stabilization_window) / 60,
+        use_forecast=scaling.policy is ScalingPolicy.FORECAST,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Two decimals: enough to read, few enough that noise does not rewrite the status."""
+    return None if value is None else round(value, 2)
