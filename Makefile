@@ -46,10 +46,12 @@ format: setup ## Bring the code into its form
 .PHONY: crds
 crds: setup ## Write crds/, the chart's copy and the API reference anew from the models
 	$(RUN) python -m drse_operator.api.crd $(ARGS)
+	$(RUN) python -m drse_operator.api.reference $(ARGS)
 
 .PHONY: crds-check
 crds-check: setup
 	$(RUN) python -m drse_operator.api.crd --check
+	$(RUN) python -m drse_operator.api.reference --check
 
 .PHONY: bench
 bench: setup ## Measure: throughput, memory, speed; writes docs/benchmarks.md (minutes)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from drse_local.cluster import LocalCluster
 from drse_local.fleet import load_fleet
 from drse_local.threaded import ThreadedCluster
+
+# HYPOTHESIS_PROFILE=ci looks longer, and always at the same examples. No deadlines: machines are shared.
+settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("dev"), max_examples=500, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 @pytest.fixture(scope="session")

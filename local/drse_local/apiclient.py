@@ -77,14 +77,6 @@ class KubeApi:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._request("PATCH", path, query, manifest, "application/apply-patch+yaml")
 
-    async def merge(self, path: str, patch: Manifest) -> Manifest:
-        """JSON merge patch."""
-        return await self._request("PATCH", path, {}, patch, "application/merge-patch+json")
-
-    async def delete(self, path: str) -> None:
-        """DELETE an object; it may still be there until its finalizers are gone."""
-        await self._request("DELETE", path, {})
-
     async def _request(
         self, method: str, path: str, query: dict[str, str], body: Manifest | None = None, content: str = ""
     ) -> Manifest:

@@ -113,12 +113,8 @@ def up(
 def down(name: str | None, purge: bool) -> None:
     """Stop a cluster that runs in the background or in another terminal."""
     instance = Instance(name or DEFAULT_NAME)
-    if instance.is_locked():
-        if not instance.stop(_STOP_SECONDS):
-            raise LocalClusterError(f"Instance {instance.name} did not stop within {_STOP_SECONDS:g} s.")
-        click.echo(f"Instance {instance.name} is stopped.")
-    else:
-        click.echo(f"Instance {instance.name} is not running.")
+    stopped = instance.stop(_STOP_SECONDS)
+    click.echo(f"Instance {instance.name} is {'stopped' if stopped else 'not running'}.")
     if purge:
         shutil.rmtree(instance.folder, ignore_errors=True)
 
@@ -156,10 +152,8 @@ def kubeconfig(name: str | None, content: bool) -> None:
 
 
 def _start_detached(instance: Instance) -> InstanceRecord:
-    if instance.is_locked():
-        raise LocalClusterError(
-            f"Instance {instance.name} is already running; stop it with drse-local down first."
-        )
+    if instance.holder() is not None:
+        raise instance.already_running()
     instance.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
     with instance.log.open("w") as log:
@@ -170,6 +164,14 @@ def _start_detached(instance: Instance) -> InstanceRecord:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    try:
+        return _wait_up(instance, process)
+    except BaseException:
+        process.terminate()
+        raise
+
+
+def _wait_up(instance: Instance, process: subprocess.Popen[bytes]) -> InstanceRecord:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         record = instance.last_record()
@@ -178,8 +180,7 @@ def _start_detached(instance: Instance) -> InstanceRecord:
         if process.poll() is not None:
             raise LocalClusterError(f"Instance {instance.name} did not start:\n{tail(instance.log, 30)}")
         time.sleep(_POLL_SECONDS)
-    process.terminate()
-    raise LocalClusterError(f"Instance {instance.name} did not come up; see {instance.log}.")
+    raise LocalClusterError(f"Instance {instance.name} did not come up in time; see {instance.log}.")
 
 
 def _print_up(record: InstanceRecord) -> None:

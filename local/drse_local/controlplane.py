@@ -10,13 +10,13 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import yaml
 
 from drse_local.binaries import Binaries
 from drse_local.kubeconfig import write_kubeconfig
 from drse_local.pki import ClusterPki, KeyPair
 from drse_local.ports import LOOPBACK, PortReservation
+from drse_local.probes import http_probe
 from drse_local.processes import ProcessSpec, ReadinessProbe
 
 PORT_NAMES = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
@@ -24,7 +24,6 @@ KWOK_NODE_LABEL = "local.drse.dev/simulated"
 
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _SERVICE_CIDR = "10.96.0.0/16"
-_PROBE_TIMEOUT = 2.0
 # High enough that clients are never the bottleneck when admission is measured.
 _CLIENT_QPS, _CLIENT_BURST = 1000, 2000
 
@@ -211,18 +210,3 @@ class ControlPlane:
 def server_url(ports: PortReservation) -> str:
     """URL of the API server."""
     return f"https://{LOOPBACK}:{ports['kube-apiserver']}"
-
-
-def http_probe(url: str, context: ssl.SSLContext | None = None) -> ReadinessProbe:
-    """Ready when a GET answers 200. Connections are not reused and proxies not asked."""
-
-    async def probe() -> bool:
-        try:
-            async with httpx.AsyncClient(
-                verify=context or False, trust_env=False, timeout=_PROBE_TIMEOUT
-            ) as client:
-                return (await client.get(url)).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
-
-    return probe

@@ -115,6 +115,10 @@ class Instance:
     def _record_path(self) -> Path:
         return self.folder / "instance.json"
 
+    @property
+    def _lock_path(self) -> Path:
+        return self.folder / "lock"
+
     def save(self, record: InstanceRecord) -> None:
         """Publish the record; from now on the instance counts as up."""
         staged = self._record_path.with_suffix(".partial")
@@ -129,10 +133,13 @@ class Instance:
             return None
 
     def running(self) -> InstanceRecord:
-        """The record of the running instance; raises LocalClusterError when it does not run."""
-        record = self.last_record()
-        if record is None or not self.is_locked():
+        """The record of the running instance; raises LocalClusterError when it is not (or not yet) up."""
+        holder = self.holder()
+        if holder is None:
             raise LocalClusterError(f"Instance {self.name} is not running; start it with: {self.up_command}")
+        record = self.last_record()
+        if record is None or record.pid != holder:
+            raise LocalClusterError(f"Instance {self.name} is still starting; try again in a few seconds.")
         return record
 
     @property
@@ -140,38 +147,51 @@ class Instance:
         """The command that starts it."""
         return "drse-local up" + ("" if self.name == DEFAULT_NAME else f" --name {self.name}")
 
-    def is_locked(self) -> bool:
-        """Whether a process runs (or starts) it now."""
+    def holder(self) -> int | None:
+        """Id of the process that runs (or starts) it now; None when there is none."""
         try:
-            with (self.folder / "lock").open("r") as lock:
+            with self._lock_path.open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
-            return False
+            return None
         except BlockingIOError:
-            return True
-        return False
+            return int(self._lock_path.read_text(encoding="ascii") or 0) or None
+        return None
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Be the process that runs it; raises LocalClusterError when another one is."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.folder / "lock").open("w") as lock:
+        with self._lock_path.open("a", encoding="ascii") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LocalClusterError(
-                    f"Instance {self.name} already runs; stop it (drse-local down) or choose another --name."
-                ) from None
+                raise self.already_running() from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
             yield
 
+    def already_running(self) -> LocalClusterError:
+        """The error for a second start."""
+        return LocalClusterError(
+            f"Instance {self.name} is already running; stop it (drse-local down) or choose another --name."
+        )
+
     def stop(self, timeout: float) -> bool:
-        """Ask the running instance to stop and wait until it has; False when `timeout` seconds were not
-        enough.
+        """Ask the instance to stop and wait until it has. False when it was not running.
+
+        Raises LocalClusterError when `timeout` seconds were not enough.
         """
-        os.kill(self.running().pid, signal.SIGTERM)
+        holder = self.holder()
+        if holder is None:
+            return False
+        os.kill(holder, signal.SIGTERM)
         deadline = time.monotonic() + timeout
-        while self.is_locked():
+        while self.holder() == holder:
             if time.monotonic() > deadline:
-                return False
+                raise LocalClusterError(
+                    f"Instance {self.name} (pid {holder}) has not stopped after {timeout:g} s."
+                )
             time.sleep(_POLL_SECONDS)
         return True

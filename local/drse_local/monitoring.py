@@ -17,10 +17,10 @@ import yaml
 from pydantic import BaseModel
 
 from drse_local.binaries import Binaries
-from drse_local.controlplane import http_probe
 from drse_local.fleet import Fleet
 from drse_local.history import GPU_SCRAPE, backfill
 from drse_local.ports import LOOPBACK, PortReservation
+from drse_local.probes import http_probe
 from drse_local.processes import ProcessSpec, Supervisor
 from drse_local.prometheus import Prometheus
 from drse_local.scenario import Scenario

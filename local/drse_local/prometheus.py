@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from drse_local.controlplane import http_probe
 from drse_local.ports import LOOPBACK
+from drse_local.probes import http_probe
 from drse_local.processes import ProcessSpec
 
 _SCRAPE_SECONDS = 5

@@ -119,6 +119,12 @@ def module_of(tool: str) -> GoModule:
     raise KeyError(tool)
 
 
+def build_order(wanted: tuple[GoModule, Tool]) -> tuple[int, int]:
+    """Sort key: position of the module, then of the tool in it."""
+    module, tool = wanted
+    return MODULES.index(module), module.tools.index(tool)
+
+
 def target() -> str:
     """Operating system and processor, as `linux-x86_64`."""
     return f"{platform.system().lower()}-{platform.machine().lower()}"

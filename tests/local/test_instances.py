@@ -95,9 +95,22 @@ def test_sigkill_of_an_instance_leaves_no_program_behind(shell: Shell) -> None:
     while alive(programs) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(programs)
-    down = shell("down", "--name", "doomed")
-    assert "is not running" in down.stdout
+    assert "is not running" in shell("down", "--name", "doomed").stdout
     assert shell(*UP, "--name", "doomed").returncode == 0, "what it left does not stand in the way"
+
+
+def test_down_while_it_is_still_starting_ends_the_start(shell: Shell) -> None:
+    command = [*COMMAND, *UP[:-1], "--name", "early"]
+    with subprocess.Popen(
+        command, env=shell.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        logs = Path(shell.env["XDG_STATE_HOME"]) / "drse" / "local" / "early" / "data" / "logs"
+        while not (logs / "etcd.log").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        assert "still starting" in shell("status", "--name", "early").stderr
+        assert "is stopped" in shell("down", "--name", "early").stdout
+        assert process.wait(10) == 0
 
 
 def test_ctrl_c_in_the_foreground_stops_everything_and_removes_the_temporary_folder(shell: Shell) -> None:

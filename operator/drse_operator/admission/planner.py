@@ -2,7 +2,8 @@
 
 Order is priority, then age. A job that cannot be placed keeps the kinds of accelerator that it could use
 for itself: nobody behind it is given GPUs of those kinds, so that it cannot be overtaken without end.
-Jobs that no passing of time would admit (a missing queue, more memory than any GPU has) hold up nobody.
+Jobs that no passing of time would admit (a missing queue, more memory than any GPU has, a gang that no
+rack could hold even if it were empty) hold up nobody.
 A job's first unit is placed whole or not at all; each further replica is placed on its own.
 """
 
@@ -10,13 +11,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from drse_operator.admission import explain
 from drse_operator.admission.decisions import Assign, Placement, Plan, Release, ReleaseReason, Wait
+from drse_operator.admission.explain import Verdict
 from drse_operator.admission.inventory import Inventory
-from drse_operator.admission.snapshot import Job, Queue, Snapshot
+from drse_operator.admission.snapshot import Job, Node, Queue, Snapshot
+from drse_operator.api.enums import DeviceSelection, TopologyMode, TopologyScope
 from drse_operator.api.keys import JobKey
-from drse_operator.api.reasons import WaitReason
 from drse_operator.sizing.shapes import AcceleratorKind, Shape
 
 
@@ -47,9 +50,13 @@ class _Planner:
         self._now = now
         self._inventory = Inventory(snapshot.nodes)
         self._held = Counter({name: queue.held for name, queue in snapshot.queues.items()})
+        self._granted: Counter[JobKey] = Counter()
         self._assign: list[Assign] = []
         self._wait: list[Wait] = []
         self._position: dict[str, int] = defaultdict(int)
+        #: All GPUs as if nobody held any, and what was found to fit then.
+        self._empty: Inventory | None = None
+        self._fits: dict[tuple[Shape, int, TopologyScope | None, TopologyMode], bool] = {}
         #: First job in order that waits for GPUs of a kind; those behind it may not take that kind.
         self._first_waiting: dict[AcceleratorKind, Job] = {}
         #: First job in order that waits for its queue's limit.
@@ -57,43 +64,47 @@ class _Planner:
 
     def run(self) -> Plan:
         jobs = self._snapshot.jobs
-        shrink = tuple(release for job in jobs for release in releases(job))
-        for job in sorted((j for j in jobs if j.missing), key=lambda j: j.order):
+        holders = sorted((job for job in jobs if job.holdings), key=lambda j: j.order)
+        shrink = tuple(release for job in holders for release in releases(job))
+        for job in sorted((j for j in jobs if j.lacking), key=lambda j: j.order):
             self._admit(job)
         return Plan(assign=tuple(self._assign), release=shrink, wait=tuple(self._wait))
 
     def _admit(self, job: Job) -> None:
-        """Give the job as many of its missing replicas as it can have now; the first refusal waits."""
+        """Give the job as many of its lacking replicas as it can have now; the first refusal waits."""
         if job.refusal is not None:
-            self._refuse(job, job.refusal.reason, job.refusal.message)
+            self._refuse(job, job.lacking, (job.refusal.reason, job.refusal.message))
             return
+        if job.not_before > self._now:
+            self._refuse(job, job.lacking, explain.backing_off(job, self._now))
+            return
+        placed = 0
         for replicas in _units(job):
             verdict = self._place(job, replicas)
             if verdict is not None:
-                reason, message = verdict
-                self._refuse(job, reason, message)
+                self._refuse(job, job.lacking - placed, verdict)
                 return
+            placed += len(replicas)
+        if placed < job.lacking:
+            self._refuse(job, job.lacking - placed, explain.clearing(job))
 
-    def _place(self, job: Job, replicas: Sequence[int]) -> tuple[WaitReason, str] | None:
+    def _place(self, job: Job, replicas: Sequence[int]) -> Verdict | None:
         """Take GPUs for the replicas and return None, or return why not."""
-        if job.not_before > self._now:
-            return explain.backing_off(job, self._now)
         queue = self._snapshot.queues[job.queue]
         gpus = len(replicas) * min(shape.gpus for shape in job.shapes)
         if refused := self._over_limit(job, queue, gpus):
             return refused
-        for shape in job.shapes:
+        shapes = self._within_limit(job, queue, len(replicas))
+        for shape in shapes:
             if shape.kind in self._first_waiting:
-                continue
-            if queue.limit is not None and self._held[queue.name] + len(replicas) * shape.gpus > queue.limit:
                 continue
             placements = self._inventory.find(shape, replicas, job.topology, job.topology_mode)
             if placements is not None:
                 self._take(job, shape, placements)
                 return None
-        if len(replicas) > 1 and job.task_type.serves and self._place_mixed(job, replicas, queue):
+        if _may_mix(job, replicas) and self._place_mixed(job, replicas, queue):
             return None
-        return self._blocked(job, replicas)
+        return self._blocked(job, shapes, replicas)
 
     def _place_mixed(self, job: Job, replicas: Sequence[int], queue: Queue) -> bool:
         """Place the replicas of a service on several kinds, since no single one has room for all of them."""
@@ -126,14 +137,18 @@ class _Planner:
 
     def _take(self, job: Job, shape: Shape, placements: tuple[Placement, ...]) -> None:
         self._inventory.take(shape.kind, placements)
-        self._held[job.queue] += sum(p.count for p in placements)
+        gpus = sum(p.count for p in placements)
+        self._held[job.queue] += gpus
+        self._granted[job.key] += gpus
         self._assign.append(Assign(job.key, job.uid, shape, placements))
 
-    def _over_limit(self, job: Job, queue: Queue, gpus: int) -> tuple[WaitReason, str] | None:
+    def _over_limit(self, job: Job, queue: Queue, gpus: int) -> Verdict | None:
+        """Why the queue's limit forbids even the smallest shape, or None."""
         if queue.limit is None:
             return None
-        if gpus > queue.limit:
-            return explain.exceeds_limit(job, queue, gpus)
+        own = sum(holding.count for holding in job.holdings) + self._granted[job.key]
+        if own + gpus > queue.limit:
+            return explain.exceeds_limit(queue, own + gpus)
         ahead = self._first_limited.get(queue.name)
         if ahead is not None:
             return explain.behind_limited(queue, ahead)
@@ -142,30 +157,68 @@ class _Planner:
             return explain.limit_reached(queue, self._held[queue.name], gpus)
         return None
 
-    def _blocked(self, job: Job, replicas: Sequence[int]) -> tuple[WaitReason, str]:
-        """Why no shape fits, and from now on the job's kinds are kept for it."""
-        verdict = explain.no_room(job, replicas, self._inventory, self._first_waiting)
-        for shape in job.shapes:
+    def _within_limit(self, job: Job, queue: Queue, replicas: int) -> tuple[Shape, ...]:
+        """Shapes that the queue's limit leaves room for."""
+        if queue.limit is None:
+            return job.shapes
+        left = queue.limit - self._held[queue.name]
+        return tuple(shape for shape in job.shapes if replicas * shape.gpus <= left)
+
+    def _blocked(self, job: Job, shapes: Sequence[Shape], replicas: Sequence[int]) -> Verdict:
+        """Why no shape fits, and from now on the kinds that it waits for are kept for it."""
+        together = 1 if _may_mix(job, replicas) else len(replicas)
+        possible = [shape for shape in shapes if self._fits_when_empty(job, shape, together)]
+        if not possible:
+            return explain.never(explain.no_room(job, shapes, replicas, self._inventory, {}))
+        verdict = explain.no_room(job, shapes, replicas, self._inventory, self._first_waiting)
+        for shape in possible:
             self._first_waiting.setdefault(shape.kind, job)
         return verdict
 
-    def _refuse(self, job: Job, reason: WaitReason, message: str) -> None:
+    def _fits_when_empty(self, job: Job, shape: Shape, replicas: int) -> bool:
+        """Whether the mere passing of time, the end of every holder, could make room."""
+        asked = (shape, replicas, job.topology, job.topology_mode)
+        if asked not in self._fits:
+            if self._empty is None:
+                self._empty = Inventory(_emptied(node) for node in self._snapshot.nodes)
+            found = self._empty.find(shape, range(replicas), job.topology, job.topology_mode)
+            self._fits[asked] = found is not None
+        return self._fits[asked]
+
+    def _refuse(self, job: Job, replicas: int, verdict: Verdict) -> None:
+        """``replicas`` of the job wait."""
+        reason, message = verdict
         position = None
         if not reason.user_must_act:
             self._position[job.queue] += 1
             position = self._position[job.queue]
-        gpus = len(job.missing) * min((s.gpus for s in job.shapes), default=0)
+        gpus = replicas * min((s.gpus for s in job.shapes), default=0)
         self._wait.append(Wait(job.key, job.uid, reason, message, position, gpus))
 
 
 def _units(job: Job) -> Iterator[tuple[int, ...]]:
-    """Replicas to place together: what is missing of the first unit, then one by one."""
+    """Replicas to place together: what is missing of the first unit, then one by one.
+
+    Nothing while a part of the first unit is still being cleared away: the rest alone would be half a unit.
+    """
     missing = job.missing
-    first = max(0, job.first_unit - len(job.held_replicas) - len(job.done))
+    first = min(max(0, job.first_unit - len(job.held_replicas) - len(job.done)), job.lacking)
+    if first > len(missing):
+        return
     if first:
         yield missing[:first]
     for replica in missing[first:]:
         yield (replica,)
+
+
+def _may_mix(job: Job, replicas: Sequence[int]) -> bool:
+    """Replicas of a service do not talk to each other, so each may be of another kind."""
+    return len(replicas) > 1 and job.task_type.serves
+
+
+def _emptied(node: Node) -> Node:
+    """The node as if nobody held any of its GPUs; which ones they are does not matter."""
+    return replace(node, free_count=node.capacity, free=(), selection=DeviceSelection.COUNT_ONLY)
 
 
 def waiting_by_job(plan_: Plan) -> dict[JobKey, Wait]:

@@ -7,6 +7,7 @@ A GPU must not be published both ways; where a node does, its slices win.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _device(driver: str, pool: str, raw: Document) -> SliceDevice | None:
             group=attributes.get("pcieRoot", {}).get("string", ""),
         ),
         product=product,
-        memory=as_bytes(memory) if memory else _sold_memory(product),
+        memory=_memory(memory, product),
         taint=f"has the taint {taints[0]['key']}" if taints else "",
     )
 
@@ -222,15 +223,21 @@ def _from_plugins(item: NodeObject) -> list[Gpus]:
             continue
         product = item.labels.get(labels.product, "unknown")
         text = item.labels.get(labels.memory)
-        memory = as_bytes(text + labels.memory_unit) if text else _sold_memory(product)
+        memory = _memory(text + labels.memory_unit if text else None, product)
         found.append(
             Gpus(item.name, labels.vendor, product, memory, DeviceSelection.COUNT_ONLY, resource, count)
         )
     return found
 
 
-def _sold_memory(product: str) -> int:
-    """Bytes that a product is sold with, 0 when it is not in the table."""
+def _memory(published: str | None, product: str) -> int:
+    """Bytes of one GPU: as published, else as the product is sold, 0 when it is not in the table.
+
+    What is published comes from other people's software: one odd label must not stop everything.
+    """
+    if published:
+        with contextlib.suppress(ValueError, KeyError):
+            return as_bytes(published)
     facts = accelerators.lookup(product)
     return 0 if facts is None else facts.memory
 

@@ -35,7 +35,7 @@ class LeaseSettings:
 
 
 class Leadership:
-    """One candidate. ``held`` is set while it leads; ``lost`` once it has led and no longer may."""
+    """One candidate. ``held`` is set while it leads, ``lost`` from losing the Lease to holding it again."""
 
     def __init__(self, api: KubeApi, settings: LeaseSettings) -> None:
         self.held = asyncio.Event()
@@ -51,18 +51,19 @@ class Leadership:
         return time.monotonic() < self.valid_until
 
     async def run(self) -> None:
-        """Acquire, then renew; returns when leadership is lost. Cancel to stop, then :meth:`release`."""
+        """Acquire, renew, and acquire again when it was lost. Cancel to stop, then :meth:`release`."""
         while True:
             sent = time.monotonic()
             if await self._try(sent):
                 self.valid_until = sent + self._settings.deadline
                 if not self.held.is_set():
                     log.info("leading as %s", self._settings.identity)
+                    self.lost.clear()
                     self.held.set()
             elif self.held.is_set() and not self.may_write():
                 log.error("leadership lost: the Lease could not be renewed in time")
+                self.held.clear()
                 self.lost.set()
-                return
             await asyncio.sleep(self._settings.retry)
 
     async def release(self) -> None:
@@ -90,7 +91,7 @@ class Leadership:
                 self._lease = await self._api.replace(kinds.LEASE, self._renewed(lease))
                 return True
         except (ApiError, ApiUnreachable, TimeoutError) as error:
-            log.warning("lease: %s", error or "timed out")
+            log.warning("lease: %r", error)
             return False
 
     async def _read(self) -> dict[str, Any] | None:

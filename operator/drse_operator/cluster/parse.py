@@ -59,13 +59,13 @@ def job(document: Document) -> Job:
     metadata = document["metadata"]
     spec, invalid = None, ""
     try:
-        spec = DeepSeekJobSpec.model_validate(document.get("spec") or {})
+        spec = DeepSeekJobSpec.from_wire(document.get("spec") or {})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         invalid = f"spec.{place}: {first['msg']}" if place else first["msg"]
     try:
-        status = DeepSeekJobStatus.model_validate(document.get("status") or {})
+        status = DeepSeekJobStatus.from_wire(document.get("status") or {})
     except ValidationError as error:
         # Not ours to guess what was promised: treat as invalid, so that nothing is assigned or created.
         spec, invalid = None, f"status does not parse: {error.errors()[0]['msg']}"
@@ -86,11 +86,11 @@ def job(document: Document) -> Job:
 def queue(document: Document) -> QueueObject:
     metadata = document["metadata"]
     try:
-        spec: GPUQueueSpec | None = GPUQueueSpec.model_validate(document.get("spec") or {})
+        spec: GPUQueueSpec | None = GPUQueueSpec.from_wire(document.get("spec") or {})
     except ValidationError:
         spec = None
     try:
-        status = GPUQueueStatus.model_validate(document.get("status") or {})
+        status = GPUQueueStatus.from_wire(document.get("status") or {})
     except ValidationError:
         status = GPUQueueStatus()
     return QueueObject(

@@ -51,8 +51,11 @@ class Store(Generic[T]):
         key = (metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata.get("uid", ""), int(metadata.get("resourceVersion") or 0)
         known = self._versions.get(key)
-        if uid in self._gone or (known is not None and known[0] == uid and known[1] >= version):
+        if uid in self._gone or (known is not None and known[1] >= version):
             return False
+        if known is not None and known[0] != uid:
+            # Deleted and made again, though we were not told of the first half yet.
+            self._bury(known[0])
         self._versions[key] = (uid, version)
         self._replace(key, self._parse(document))
         return True
@@ -64,10 +67,7 @@ class Store(Generic[T]):
 
     def forget(self, namespace: str, name: str, uid: str) -> None:
         """The object with this uid is gone; one of the same name and another uid stays."""
-        if uid:
-            self._gone[uid] = None
-            if len(self._gone) > _TOMBSTONES:
-                self._gone.popitem(last=False)
+        self._bury(uid)
         key = (namespace, name)
         known = self._versions.get(key)
         if known is None or (uid and known[0] != uid):
@@ -86,6 +86,13 @@ class Store(Generic[T]):
         for key, (uid, version) in list(self._versions.items()):
             if key not in listed and version <= limit:
                 self.forget(*key, uid)
+
+    def _bury(self, uid: str) -> None:
+        """An object with this uid is gone for good."""
+        if uid:
+            self._gone[uid] = None
+            if len(self._gone) > _TOMBSTONES:
+                self._gone.popitem(last=False)
 
     def _replace(self, key: Key, new: T | None) -> None:
         old = self._items.pop(key, None)

@@ -39,8 +39,8 @@ class World:
         self.pods: Store[Pod] = Store(parse.pod, self._pod_changed)
         self.claims: Store[Claim] = Store(parse.claim, self._claim_changed)
         self.services: Store[parse.ServiceObject] = Store(parse.service, self._service_changed)
-        self.nodes: Store[devices.NodeObject] = Store(devices.node, self._gpus_changed)
-        self.slices: Store[devices.SliceObject] = Store(devices.resource_slice, self._gpus_changed)
+        self.nodes: Store[devices.NodeObject] = Store(devices.node, self._node_changed)
+        self.slices: Store[devices.SliceObject] = Store(devices.resource_slice, self._slice_changed)
         self.namespaces: Store[parse.NamespaceObject] = Store(parse.namespace, self._facts_changed)
         self.priority_classes: Store[parse.PriorityClassObject] = Store(
             parse.priority_class, self._facts_changed
@@ -115,6 +115,10 @@ class World:
         """The write has been answered: the stored status speaks again."""
         self._assumed.pop(uid, None)
 
+    def settle_all(self) -> None:
+        """We no longer write: only what is stored counts."""
+        self._assumed.clear()
+
     # -- changes ----------------------------------------------------------------------------------------
 
     def _job_changed(self, old: Job | None, new: Job | None) -> None:
@@ -122,6 +126,7 @@ class World:
             self._by_uid.pop(old.uid, None)
             self._assumed.pop(old.uid, None)
             self._stamps.pop(old.uid, None)
+            self._touched(old.uid)
         if new is not None:
             self._by_uid[new.uid] = new
             self._touched(new.uid)
@@ -136,11 +141,21 @@ class World:
         self.epoch += 1
         self._stirred()
 
-    def _gpus_changed(self, old: object, new: object) -> None:
-        if old != new:  # heartbeats change nothing that is kept
-            self.epoch += 1
-            self.gpus_epoch += 1
-            self._stirred()
+    def _node_changed(self, old: devices.NodeObject | None, new: devices.NodeObject | None) -> None:
+        self._gpus_changed(old, new, {item.name for item in (old, new) if item is not None})
+
+    def _slice_changed(self, old: devices.SliceObject | None, new: devices.SliceObject | None) -> None:
+        self._gpus_changed(old, new, {item.node for item in (old, new) if item is not None})
+
+    def _gpus_changed(self, old: object, new: object, nodes: set[str]) -> None:
+        if old == new:  # heartbeats change nothing that is kept
+            return
+        self.epoch += 1
+        self.gpus_epoch += 1
+        for job in self._by_uid.values():
+            if any(a.node in nodes for a in job.status.assignments):
+                self._touched(job.uid)
+        self._stirred()
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         self._index(self._pods_of, old, new)

@@ -114,6 +114,8 @@ class Operator:
             for task in done:
                 log.info("%s has ended, the operator stops", task.get_name())
                 task.result()
+            if not stop.is_set():
+                raise RuntimeError("a part of the operator has ended, and the rest is of no use without it")
         finally:
             await self._stop(running)
 
@@ -149,9 +151,26 @@ class Operator:
     # -- leading -----------------------------------------------------------------------------------------
 
     async def _lead(self) -> None:
-        """Wait for the Lease and a complete picture, then plan until the end."""
+        """Plan whenever the Lease is ours and the picture is complete; stop planning when it is lost."""
         await self._wait_synced()
-        await self._leadership.held.wait()
+        while True:
+            await self._leadership.held.wait()
+            planning = asyncio.create_task(self._plan(), name="planning")
+            lost = asyncio.create_task(self._leadership.lost.wait(), name="lost")
+            try:
+                await asyncio.wait((planning, lost), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (planning, lost):
+                    task.cancel()
+                await asyncio.gather(planning, lost, return_exceptions=True)
+                self._loop = None
+                self.world.settle_all()
+                self.metrics.follow()
+            if not planning.cancelled():
+                planning.result()
+
+    async def _plan(self) -> None:
+        """What a leader does."""
         await self._refresh()
         events = EventRecorder(self._api, self._options.identity)
         executor = Executor(

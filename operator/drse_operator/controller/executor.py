@@ -37,9 +37,13 @@ class NotLeader(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Everything to do for one job now. ``status`` is None when it stays as it is."""
+    """Everything to do for one job now. ``status`` is None when it stays as it is.
 
-    job: Job
+    ``job`` is None when the job is gone and only what it left behind has to go.
+    """
+
+    uid: str
+    job: Job | None
     status: DeepSeekJobStatus | None
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
@@ -92,10 +96,10 @@ class Executor:
 
     def submit(self, work: Work) -> None:
         """Take on work for a job that is not busy; from now on its new status is assumed."""
-        assert work.job.uid not in self._busy
-        self._busy.add(work.job.uid)
+        assert work.uid not in self._busy
+        self._busy.add(work.uid)
         if work.status is not None:
-            self._world.assume(work.job.uid, work.status)
+            self._world.assume(work.uid, work.status)
         self._queue.put_nowait(_Queued(0 if work.urgent else 1, next(self._numbers), work))
 
     async def run(self) -> None:
@@ -107,17 +111,18 @@ class Executor:
     async def _worker(self) -> None:
         while True:
             queued = await self._queue.get()
-            uid = queued.work.job.uid
+            uid, job = queued.work.uid, queued.work.job
+            who = uid if job is None else job.key
             try:
                 await self._carry_out(queued.work)
             except NotLeader:
-                log.info("%s: not written, leadership has ended", queued.work.job.key)
+                log.info("%s: not written, leadership has ended", who)
             except ApiError as error:
                 self._metrics.api_errors.labels(reason=error.reason).inc()
-                log.warning("%s: %s", queued.work.job.key, error)
+                log.warning("%s: %s", who, error)
             except ApiUnreachable as error:
                 self._metrics.api_errors.labels(reason="Unreachable").inc()
-                log.warning("%s: %s", queued.work.job.key, error)
+                log.warning("%s: %s", who, error)
             finally:
                 self._world.settle(uid)
                 self._busy.discard(uid)
@@ -125,16 +130,17 @@ class Executor:
 
     async def _carry_out(self, work: Work) -> None:
         job = work.job
-        if work.status is not None and not await self._write_status(job, work.status):
-            return
-        for event in work.events:
-            self._events.record(job, event)
+        if job is not None:
+            if work.status is not None and not await self._write_status(job, work.status):
+                return
+            for event in work.events:
+                self._events.record(job, event)
         for action in work.actions:
             self._guard()
-            if isinstance(action, Create):
-                await self._create(job, action)
-            else:
+            if isinstance(action, Delete):
                 await self._delete(action)
+            elif job is not None:
+                await self._create(job, action)
 
     async def _write_status(self, job: Job, status: DeepSeekJobStatus) -> bool:
         """Write the status if the job has not changed since; True when it stands as wanted."""

@@ -20,7 +20,7 @@ from drse_operator.admission.decisions import Assign, Plan, Release, Wait
 from drse_operator.admission.planner import plan
 from drse_operator.api import times
 from drse_operator.api.enums import ScalingMode
-from drse_operator.api.reasons import EventReason
+from drse_operator.api.reasons import ConditionType, EventReason
 from drse_operator.api.status import DeepSeekJobStatus
 from drse_operator.cluster.picture import Picture
 from drse_operator.cluster.usage import Usage
@@ -32,7 +32,7 @@ from drse_operator.controller.pace import Pace
 from drse_operator.controller.timers import Timers
 from drse_operator.observe.metrics import Metrics
 from drse_operator.scaling.apply import scale
-from drse_operator.workloads.converge import converge
+from drse_operator.workloads.converge import converge, orphans
 from drse_operator.workloads.engines import EngineImages
 from drse_operator.workloads.life import Assessment, Limits, assess
 from drse_operator.workloads.observed import Job
@@ -152,12 +152,12 @@ class Loop:
         judged: dict[str, Assessment] = {}
         for uid in sorted(self._dirty):
             job = self._world.job(uid)
-            if job is None or self._executor.busy(uid):
-                if job is None:
-                    self._dirty.discard(uid)
-                    self._forget(uid)
+            if self._executor.busy(uid):
                 continue
             self._dirty.discard(uid)
+            if job is None:
+                self._clear_away(uid)
+                continue
             assessment = assess(self._picture.seen(job), now, self._settings.limits)
             if uid in losers:
                 _give_way(assessment, losers[uid].second_replica, losers[uid].uuid, str(losers[uid].first))
@@ -165,9 +165,13 @@ class Loop:
             judged[uid] = assessment
         return judged
 
-    def _forget(self, uid: str) -> None:
+    def _clear_away(self, uid: str) -> None:
+        """A job is gone: delete what it left behind, sooner than garbage collection gets to it."""
         self._pace.forget(uid)
         self._scaled.pop(uid, None)
+        actions = orphans(self._world.pods_of(uid).values(), self._world.claims_of(uid).values())
+        if actions:
+            self._executor.submit(Work(uid, None, None, actions))
 
     def _take_scaling(self, job: Job, assessment: Assessment, now: float) -> None:
         """Make one scaling decision a poll of the forecaster."""
@@ -232,7 +236,7 @@ class Loop:
         status = _decided(assessment.status, assigns, release, wait, now)
         status = summarize(seen, status, now, assessment.ended, assessment.ended_message)
         actions = (*converge(seen, status, self._settings.images), *_expired(job, status, assessment, now))
-        events = (*assessment.events, *_told(job, assigns, release, wait))
+        events = (*assessment.events, *_told(job, assigns, release, wait), *_lost(job.status, status))
         if assessment.wake_at is not None:
             self._timers.set(job.uid, assessment.wake_at)
         due = self._pace.due(job.status, status, job.uid, now)
@@ -245,7 +249,7 @@ class Loop:
         if changed:
             self._pace.written(job.uid, now)
         urgent = bool(assigns or release or actions or job.status.assignments)
-        self._executor.submit(Work(job, status if changed else None, actions, events, urgent))
+        self._executor.submit(Work(job.uid, job, status if changed else None, actions, events, urgent))
 
 
 def _decided(
@@ -277,6 +281,18 @@ def _told(
         message = f"{wait.reason}: {wait.message}"
         events.append(Event(EventReason.WAITING, message, warning=wait.reason.user_must_act))
     return tuple(events)
+
+
+def _lost(before: DeepSeekJobStatus, after: DeepSeekJobStatus) -> tuple[Event, ...]:
+    """GPUs under a running job have become unhealthy."""
+    known = {c.message for c in before.conditions if c.type == ConditionType.DEVICES_HEALTHY}
+    return tuple(
+        Event(EventReason.DEVICE_LOST, condition.message, warning=True)
+        for condition in after.conditions
+        if condition.type == ConditionType.DEVICES_HEALTHY
+        and condition.status == "False"
+        and condition.message not in known
+    )
 
 
 def _give_way(assessment: Assessment, replica: int, uuid: str, first: str) -> None:

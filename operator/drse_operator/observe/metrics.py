@@ -40,6 +40,7 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        self._picture: PictureCollector | None = None
         registry = self.registry
         info = Gauge("drse_build_info", "Version of the operator.", ("version",), registry=registry)
         info.labels(version=version).set(1)
@@ -83,6 +84,13 @@ class Metrics:
         self._picture = PictureCollector(jobs)
         self.registry.register(self._picture)
 
+    def follow(self) -> None:
+        """Export nothing about the cluster any more: another instance leads."""
+        self.leader.set(0)
+        if self._picture is not None:
+            self.registry.unregister(self._picture)
+            self._picture = None
+
     def take_plan(self, snapshot: Snapshot, plan: Plan, usage: Usage, now: float) -> None:
         """Remember what a pass saw and decided."""
         self.last_plan.set(now)
@@ -91,7 +99,8 @@ class Metrics:
             self.decisions.labels(kind="assign", reason="").inc(len(plan.assign))
         for release in plan.release:
             self.decisions.labels(kind="release", reason=release.reason).inc()
-        self._picture.last = _Last(snapshot, plan, usage, now)
+        if self._picture is not None:
+            self._picture.last = _Last(snapshot, plan, usage, now)
 
 
 class JobSource(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import ScalingMode, ScalingPolicy
+from drse_operator.api.reasons import ScalingReason
 from drse_operator.api.status import DeepSeekJobStatus, ScalingStatus
 from drse_operator.api.types import seconds
 from drse_operator.scaling.policy import Policy, Signal, State, decide
@@ -31,6 +32,10 @@ def scale(
     decision = decide(policy_of(spec), state, signal, now)
     changed = before is None or decision.desired != before.desired_replicas
     decided_at = times.to_wire(now) if changed or before is None else before.decided_at
+    since = decision.low_since
+    if spec.scaling.mode is ScalingMode.RECOMMEND and decision.reason is ScalingReason.BELOW_THRESHOLD:
+        # Nobody acts on it, so no new window begins: the advice stands for as long as it holds.
+        since = low_since
     return ScalingStatus(
         desired_replicas=decision.desired,
         from_replicas=spec.replicas,
@@ -40,7 +45,7 @@ def scale(
         capacity=decision.capacity,
         reason=decision.reason,
         message=decision.message,
-        low_since=None if decision.low_since is None else times.to_wire(decision.low_since),
+        low_since=None if since is None else times.to_wire(since),
         decided_at=decided_at,
     )
 

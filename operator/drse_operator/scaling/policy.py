@@ -156,11 +156,13 @@ def _between(policy: Policy, load_up: float, load_down: float, capacity: int) ->
 
 
 def _frozen(state: State, signal: Signal, capacity: int, reason: ScalingReason, message: str) -> Decision:
-    return Decision(state.desired, reason, message, signal.load, None, None, capacity, None)
+    load = signal.load if signal.load is not None and math.isfinite(signal.load) else None
+    return Decision(state.desired, reason, message, load, None, None, capacity, None)
 
 
 def _finite(signal: Signal, use_forecast: bool) -> bool:
-    numbers = [signal.load, *(p.p90 for p in signal.forecast if use_forecast)]
+    points = signal.forecast if use_forecast else ()
+    numbers = [signal.load, *(n for p in points for n in (p.p50, p.p90))]
     return all(n is not None and math.isfinite(n) for n in numbers)
 
 

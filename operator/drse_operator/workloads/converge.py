@@ -7,7 +7,7 @@ same name is still going away. So the operator may die between any two orders an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from drse_operator.api.enums import DeviceSelection, Phase
 from drse_operator.api.status import Assignment, DeepSeekJobStatus
@@ -17,19 +17,29 @@ from drse_operator.workloads import claims, names, pods, services
 from drse_operator.workloads.engines import EngineImages
 from drse_operator.workloads.observed import Claim, Job, Pod, PodPhase
 from drse_operator.workloads.outcome import Action, Create, Delete
-from drse_operator.workloads.seen import Seen, by_replica, misplaced
+from drse_operator.workloads.seen import Seen, by_replica, misplaced, pins
 
 
 def converge(seen: Seen, status: DeepSeekJobStatus, images: EngineImages) -> tuple[Action, ...]:
     """Orders that bring pods, claims and Services of one job to what ``status`` promises."""
     job = seen.job
-    if job.deleting or job.spec is None:
+    if job.deleting:
+        return orphans(seen.pods.values(), seen.claims.values())
+    if job.spec is None:
         return ()
     return (
         *_unwanted_pods(seen, status),
         *_unwanted_claims(seen, status),
         *_missing_services(seen, status),
         *_missing_workers(seen, status, images),
+    )
+
+
+def orphans(left_pods: Iterable[Pod], left_claims: Iterable[Claim]) -> tuple[Delete, ...]:
+    """Orders that clear away what a deleted job left behind."""
+    return (
+        *(Delete("Pod", p.namespace, p.name, p.uid) for p in left_pods if not p.deleting),
+        *(Delete("ResourceClaim", c.namespace, c.name, c.uid) for c in left_claims if not c.deleting),
     )
 
 
@@ -40,8 +50,16 @@ def _unwanted_pods(seen: Seen, status: DeepSeekJobStatus) -> Iterator[Delete]:
         if pod.deleting or _keeps_log(pod, place[0], status, over):
             continue
         assignment = promised.get(place)
-        if assignment is None or misplaced(assignment, pod) or pod.phase is PodPhase.FAILED:
+        if assignment is None or pod.phase is PodPhase.FAILED or not _as_promised(seen, assignment, pod):
             yield Delete("Pod", pod.namespace, pod.name, pod.uid)
+
+
+def _as_promised(seen: Seen, assignment: Assignment, pod: Pod) -> bool:
+    """Whether a pod is on its node, and with DRA holds a claim on its devices and no others."""
+    if misplaced(assignment, pod):
+        return False
+    claim = seen.claims.get(_claim_name(seen.job, assignment))
+    return claim is None or not _needs_claim(assignment) or pins(claim, assignment)
 
 
 def _keeps_log(pod: Pod, replica: int, status: DeepSeekJobStatus, over: bool) -> bool:
@@ -54,7 +72,7 @@ def _keeps_log(pod: Pod, replica: int, status: DeepSeekJobStatus, over: bool) ->
 def _unwanted_claims(seen: Seen, status: DeepSeekJobStatus) -> Iterator[Delete]:
     wanted = {_claim_name(seen.job, a): a for a in status.assignments if _needs_claim(a)}
     for name, claim in sorted(seen.claims.items()):
-        if claim.deleting or (name in wanted and _pins(claim, wanted[name])):
+        if claim.deleting or (name in wanted and pins(claim, wanted[name])):
             continue
         yield Delete("ResourceClaim", claim.namespace, claim.name, claim.uid)
 
@@ -78,7 +96,7 @@ def _missing_workers(seen: Seen, status: DeepSeekJobStatus, images: EngineImages
                 claim = seen.claims.get(_claim_name(seen.job, assignment))
                 if claim is None:
                     yield Create(claims.build_claim(seen.job, assignment))
-                elif claim.deleting or not _pins(claim, assignment):
+                elif claim.deleting or not pins(claim, assignment):
                     continue
             yield Create(pods.build_pod(seen.job, assignment, shape, images))
 
@@ -89,10 +107,6 @@ def _needs_claim(assignment: Assignment) -> bool:
 
 def _claim_name(job: Job, assignment: Assignment) -> str:
     return names.pod_name(job.key.name, assignment.replica, assignment.worker)
-
-
-def _pins(claim: Claim, assignment: Assignment) -> bool:
-    return set(claim.pinned) == {d.uuid for d in assignment.devices}
 
 
 def _shape(workers: tuple[Assignment, ...]) -> Shape:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection, Phase
-from drse_operator.api.reasons import EventReason, StateReason
+from drse_operator.api.reasons import ConditionType, EventReason, StateReason
 from drse_operator.api.status import Assignment, DeepSeekJobStatus
 from drse_operator.workloads.observed import Pod, PodPhase
 from drse_operator.workloads.outcome import Event
-from drse_operator.workloads.seen import Seen, by_replica, misplaced
+from drse_operator.workloads.seen import Seen, by_replica, misplaced, pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ def assess(seen: Seen, now: float, limits: Limits) -> Assessment:
         _judge_replica(result, seen, spec, replica, workers, now, limits)
         if result.ended is not None:
             break
+    _tell_problems(result, seen)
     _judge_job(result, seen, spec, now)
     if result.status.retry_at is not None:
         _clear_retry(result, now)
@@ -156,7 +157,7 @@ def _note_bound(result: Assessment, seen: Seen, workers: tuple[Assignment, ...])
             continue
         if assignment.device_selection is DeviceSelection.EXACT:
             claim = seen.claims.get(pod.name)
-            if claim is None or not claim.devices:
+            if claim is None or not claim.devices or not pins(claim, assignment):
                 continue
         newly[assignment.replica, assignment.worker] = assignment.model_copy(update={"bound": True})
     if newly:
@@ -171,13 +172,19 @@ def _judge_binding(
     now: float,
     limits: Limits,
 ) -> None:
-    """Give a replica back whole when one of its workers has no node long after it was promised."""
+    """Give a replica back whole when one of its workers has no node long after it was promised.
+
+    A pod that had to be made again (a service's, evicted or deleted) has as long from its own beginning.
+    """
     waiting = [
-        (a, p) for a, p in zip(workers, pods, strict=True) if not a.bound and (p is None or not p.node)
+        (a, p)
+        for a, p in zip(workers, pods, strict=True)
+        if (not a.bound if p is None else not p.node and not p.deleting)
     ]
     if not waiting:
         return
-    deadline = max(times.from_wire(a.since) for a in workers) + limits.bind_timeout
+    began = [times.from_wire(a.since) for a in workers] + [p.created for _, p in waiting if p is not None]
+    deadline = max(began) + limits.bind_timeout
     if now < deadline:
         result.wake(deadline)
         return
@@ -195,6 +202,18 @@ def _judge_binding(
 
 def _drop(result: Assessment, replica: int) -> None:
     result.set(assignments=tuple(a for a in result.status.assignments if a.replica != replica))
+
+
+def _tell_problems(result: Assessment, seen: Seen) -> None:
+    """An event when something under the job breaks; the condition then says so for as long as it lasts."""
+    held = {a.node for a in result.status.assignments}
+    new = [problem for problem in seen.problems if problem.node in held]
+    told = any(
+        c.type == ConditionType.DEVICES_HEALTHY and c.status == "False" for c in result.status.conditions
+    )
+    if new and not told:
+        more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
+        result.events.append(Event(EventReason.DEVICE_LOST, new[0].message + more, warning=True))
 
 
 # -- the whole job -------------------------------------------------------------------------------------

@@ -53,6 +53,11 @@ def by_replica(assignments: Iterable[Assignment]) -> dict[int, tuple[Assignment,
     return {r: tuple(sorted(group, key=lambda a: a.worker)) for r, group in sorted(groups.items())}
 
 
+def pins(claim: Claim, assignment: Assignment) -> bool:
+    """True for a claim that takes exactly the promised devices."""
+    return set(claim.pinned) == {d.uuid for d in assignment.devices}
+
+
 def misplaced(assignment: Assignment, pod: Pod) -> bool:
     """True for a pod that is not the one promised: bound or pinned elsewhere."""
     node = pod.node or pod.pinned_node

@@ -1,0 +1,281 @@
+"""The Helm chart on an embedded cluster, with real processes in place of the pods that kwok only pretends to run.
+
+    async with LocalCluster() as cluster, Release(cluster, operator_replicas=2) as release:
+        release.operators[0].kill()
+        await release.operators[0].restart()
+
+The release is made by helm itself. Its Deployments are then read back from the API server, and each replica is
+started here as its pod would be: same command, arguments and environment, the service account's own token if
+the pod would get one, and none if not. So what the chart says is what runs, and its RBAC is what is allowed.
+Only addresses differ: Services and container ports become loopback ports.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from drse_local.cluster import LocalCluster
+from drse_local.controlplane import http_probe
+from drse_local.errors import LocalClusterError
+from drse_local.pods import PodProgram, ServiceAddress, programs_of, service_addresses
+from drse_local.ports import LOOPBACK, PortReservation
+from drse_local.processes import ManagedProcess, ProcessSpec
+
+CHART = Path(__file__).resolve().parents[2] / "helm" / "drse"
+_CRDS = ("crd/deepseekjobs.drse.dev", "crd/gpuqueues.drse.dev")
+_READY_SECONDS = 90.0
+
+#: Values of the chart, as YAML has them.
+Values = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Replica:
+    """One replica of a Deployment, running as a process. `url` is its base URL, without a trailing slash."""
+
+    cluster: LocalCluster
+    spec: ProcessSpec
+    url: str
+
+    @property
+    def name(self) -> str:
+        """What its pod would be called, such as `drse-operator-0`; names its log too."""
+        return self.spec.name
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus scrapes it."""
+        return f"{self.url}/metrics"
+
+    @property
+    def process(self) -> ManagedProcess:
+        """The process; raises LocalClusterError when it has been stopped or was never started."""
+        process = self.cluster.supervisor.processes.get(self.name)
+        if process is None:
+            raise LocalClusterError(f"{self.name} has been stopped; start it with restart().")
+        return process
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs now."""
+        process = self.cluster.supervisor.processes.get(self.name)
+        return process is not None and process.returncode is None
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready. Raises ProcessFailedError with the tail of its log."""
+        await self.cluster.run(self.spec)
+
+    def kill(self) -> None:
+        """SIGKILL, as an out-of-memory kill would."""
+        self.cluster.kill(self.name)
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL after the pod's grace period; nothing to do when it does not run."""
+        await self.cluster.supervisor.stop(self.name)
+
+    async def restart(self) -> None:
+        """Start it again as a kubelet would, under the same pod name; one that still runs is stopped first."""
+        await self.stop()
+        await self.start()
+
+
+class Release:
+    """The chart, installed, and the processes of its Deployments.
+
+    operator_replicas: processes of the operator, of which one leads.
+    values: chart values that go over those that an embedded cluster needs.
+    """
+
+    def __init__(
+        self,
+        cluster: LocalCluster,
+        operator_replicas: int = 1,
+        values: Values | None = None,
+        *,
+        name: str = "drse",
+        namespace: str = "drse-system",
+        chart: Path = CHART,
+    ) -> None:
+        self.name = name
+        self.namespace = namespace
+        self._cluster = cluster
+        self._chart = chart
+        self._values = merged(local_values(cluster, operator_replicas), values or {})
+        self._replicas: dict[str, tuple[Replica, ...]] = {}
+        self._ports: PortReservation | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def operators(self) -> tuple[Replica, ...]:
+        """The operator's replicas; empty before `start`."""
+        return self._replicas.get("operator", ())
+
+    @property
+    def forecasters(self) -> tuple[Replica, ...]:
+        """The forecaster's one replica, or nothing when the cluster has no Prometheus."""
+        return self._replicas.get("forecaster", ())
+
+    @property
+    def metrics_urls(self) -> tuple[str, ...]:
+        """Where all replicas serve metrics."""
+        return tuple(replica.metrics_url for replica in self._all)
+
+    @property
+    def _all(self) -> tuple[Replica, ...]:
+        return tuple(replica for replicas in self._replicas.values() for replica in replicas)
+
+    # -- the release itself ------------------------------------------------------------------------------
+
+    async def install(self) -> None:
+        """`helm upgrade --install`, and wait until the API is served. Raises LocalClusterError with helm's
+        words. Objects that were applied by hand before become the release's.
+        """
+        await self._cluster.helm(
+            *("upgrade", "--install", self.name, str(self._chart)),
+            *("--namespace", self.namespace, "--create-namespace"),
+            *("--take-ownership", "--force-conflicts", "--values", "-"),
+            stdin=yaml.safe_dump(dict(self._values)),
+        )
+        await self._cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *_CRDS)
+
+    async def uninstall(self) -> None:
+        """`helm uninstall`. Jobs and queues stay, unless the values say otherwise."""
+        await self._cluster.helm("uninstall", self.name, "--namespace", self.namespace, "--ignore-not-found")
+
+    # -- its processes -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Install the chart and start a process for each replica, each ready before the next is started."""
+        await self.install()
+        programs = await self._programs()
+        ports = PortReservation(name for program in programs for name in program.replica_names)
+        self._ports = ports
+        addresses = await self._addresses(programs, ports)
+        # The operator asks the forecaster at once, and again only after a while.
+        for program in sorted(programs, key=lambda each: each.component == "operator"):
+            kubeconfig = await self._kubeconfig(program)
+            self._replicas[program.component] = tuple(
+                self._replica(program, name, ports[name], kubeconfig, addresses)
+                for name in program.replica_names
+            )
+            for replica in self._replicas[program.component]:
+                await replica.start()
+            self._scrape(program.name, self._replicas[program.component])
+
+    async def stop(self) -> None:
+        """Stop the processes, operators first, and give their ports back. The release stays installed."""
+        for replicas in reversed(list(self._replicas.values())):
+            for replica in replicas:
+                await replica.stop()
+        if self._ports is not None:
+            self._ports.close()
+
+    async def _programs(self) -> tuple[PodProgram, ...]:
+        async with self._cluster.connect() as api:
+            deployments = await api.get(
+                f"/apis/apps/v1/namespaces/{self.namespace}/deployments", labelSelector=self._selector
+            )
+        return tuple(programs_of(deployments["items"]))
+
+    async def _addresses(self, programs: Iterable[PodProgram], ports: PortReservation) -> dict[str, str]:
+        """Loopback address by the address that pods would use."""
+        async with self._cluster.connect() as api:
+            services = await api.get(
+                f"/api/v1/namespaces/{self.namespace}/services", labelSelector=self._selector
+            )
+        known: list[ServiceAddress] = list(service_addresses(services["items"]))
+        return {
+            service.address: f"{LOOPBACK}:{ports[program.replica_names[0]]}"
+            for program in programs
+            for service in known
+            if service.selects(program) and program.replicas
+        }
+
+    async def _kubeconfig(self, program: PodProgram) -> Path | None:
+        if program.service_account is None:
+            return None
+        return await self._cluster.service_account_kubeconfig(self.namespace, program.service_account)
+
+    def _replica(
+        self,
+        program: PodProgram,
+        name: str,
+        port: int,
+        kubeconfig: Path | None,
+        addresses: Mapping[str, str],
+    ) -> Replica:
+        moved = {f"0.0.0.0:{program.port}": f"{LOOPBACK}:{port}", **addresses}
+        environment = program.environment(name, self.namespace, moved)
+        argv = program.argv(environment, moved)
+        url = f"http://{LOOPBACK}:{port}"
+        spec = ProcessSpec(
+            name,
+            (_executable(argv[0]), *argv[1:]),
+            # As outside of a pod, should this machine be one.
+            {**environment, "KUBERNETES_SERVICE_HOST": "", "KUBECONFIG": str(kubeconfig or "")},
+            ready=http_probe(url + program.ready_path),
+            ready_timeout=_READY_SECONDS,
+            stop_timeout=program.grace_seconds,
+        )
+        return Replica(self._cluster, spec, url)
+
+    def _scrape(self, job: str, replicas: Iterable[Replica]) -> None:
+        if self._cluster.has_monitoring:
+            addresses = [replica.url.removeprefix("http://") for replica in replicas]
+            self._cluster.monitoring.set_targets(job, addresses)
+
+    @property
+    def _selector(self) -> str:
+        return f"app.kubernetes.io/instance={self.name},app.kubernetes.io/part-of=drse"
+
+
+def local_values(cluster: LocalCluster, operator_replicas: int) -> dict[str, Any]:
+    """Chart values of an embedded cluster: its Prometheus, and its node without GPUs for the pods."""
+    bare = next((node.group.name for node in cluster.fleet.nodes if not node.gpus), None)
+    where = {"nodeSelector": {"local.drse.dev/group": bare}} if bare else {}
+    values: dict[str, Any] = {
+        "operator": {"replicas": operator_replicas, **where},
+        "forecaster": {"enabled": cluster.has_monitoring, **where},
+    }
+    if cluster.has_monitoring:
+        values["prometheus"] = {"url": cluster.monitoring.prometheus.url}
+    return values
+
+
+def merged(base: Values, over: Values) -> dict[str, Any]:
+    """Two sets of values as helm merges them: mappings by key, everything else as a whole."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(below, value) if both else value
+    return result
+
+
+def _executable(command: str) -> str:
+    """The program of that name beside this interpreter, as it lies in the image's PATH."""
+    folder = str(Path(sys.executable).parent)
+    found = shutil.which(command, path=folder)
+    if found is None:
+        raise LocalClusterError(f"{command} is not in {folder}; install the project there (uv sync).")
+    return found

@@ -1,0 +1,95 @@
+"""Nodes, devices and the API server fail under running jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drse_operator.api.enums import Phase
+from drse_operator.cluster import kinds
+from tests.operator.harness import A100, L40S, Cluster, OperatorProcess, eventually, tainted
+
+pytestmark = [pytest.mark.cluster]
+
+FOUR_L40S = {"gpusPerReplica": 4, "accelerators": [L40S]}
+
+
+def _condition(status: Any, kind: str) -> Any:
+    return next((c for c in status.conditions if c.type == kind), None)
+
+
+def test_a_device_out_of_service(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
+    """A running job is told; the device is not assigned again until it is back."""
+    cluster.job(namespace, "holder", resources={"gpusPerReplica": 1, "accelerators": [L40S]})
+    status = cluster.wait_status(namespace, "holder", lambda s: s.phase is Phase.RUNNING)
+    device = status.assignments[0].devices[0]
+    slice_ = next(s for s in cluster.list(kinds.SLICE) if s["spec"]["pool"]["name"] == device.pool)
+    devices = slice_["spec"]["devices"]
+    taint = {"key": "gpu.nvidia.com/xid", "value": "79", "effect": "NoSchedule"}
+    sick = [{**d, "taints": [taint]} if d["name"] == device.name else d for d in devices]
+    cluster.merge(kinds.SLICE, slice_["metadata"]["name"], None, {"spec": {"devices": sick}})
+    try:
+        status = cluster.wait_status(
+            namespace, "holder", lambda s: (c := _condition(s, "DevicesHealthy")) and c.status == "False"
+        )
+        condition = _condition(status, "DevicesHealthy")
+        assert condition.reason == "DeviceTainted" and device.uuid in condition.message
+        assert status.phase is Phase.RUNNING
+        eventually(lambda: cluster.event_reasons(namespace, "holder"), lambda r: "DeviceLost" in r)
+        cluster.job(namespace, "next", resources=FOUR_L40S)
+        cluster.delete(kinds.DEEPSEEKJOB, "holder", namespace)
+        cluster.wait_reason(namespace, "next", "InsufficientFreeGPUs")
+    finally:
+        cluster.merge(kinds.SLICE, slice_["metadata"]["name"], None, {"spec": {"devices": devices}})
+    cluster.wait_status(namespace, "next", lambda s: s.phase is Phase.RUNNING)
+
+
+def test_a_slice_that_vanishes(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
+    cluster.job(namespace, "holder", resources=FOUR_L40S)
+    status = cluster.wait_status(namespace, "holder", lambda s: s.phase is Phase.RUNNING)
+    pool = status.assignments[0].devices[0].pool
+    slice_ = next(s for s in cluster.list(kinds.SLICE) if s["spec"]["pool"]["name"] == pool)
+    cluster.delete(kinds.SLICE, slice_["metadata"]["name"])
+    try:
+        status = cluster.wait_status(
+            namespace, "holder", lambda s: (c := _condition(s, "DevicesHealthy")) and c.status == "False"
+        )
+        assert _condition(status, "DevicesHealthy").reason == "DeviceVanished"
+    finally:
+        kept = {k: v for k, v in slice_["metadata"].items() if k in ("name", "ownerReferences", "labels")}
+        cluster.create(kinds.SLICE, {**slice_, "metadata": kept})
+    cluster.wait_status(
+        namespace, "holder", lambda s: (c := _condition(s, "DevicesHealthy")) and c.status == "True"
+    )
+
+
+def test_a_cordoned_or_tainted_node_gets_nothing_new(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    node = next(n for n in cluster.list(kinds.NODE) if n["metadata"]["name"].startswith("l40s"))
+    with tainted(cluster, node["metadata"]["name"], "maintenance"):
+        cluster.job(namespace, "patient", resources=FOUR_L40S)
+        assert "0 of 4 are free" in cluster.wait_reason(namespace, "patient", "InsufficientFreeGPUs")
+    cluster.wait_status(namespace, "patient", lambda s: s.phase is Phase.RUNNING)
+
+
+def test_the_api_server_restarts(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
+    """Watches break, requests fail, and afterwards everything goes on."""
+    cluster.job(namespace, "before", resources={"gpusPerReplica": 1, "accelerators": [A100]})
+    cluster.wait_status(namespace, "before", lambda s: s.phase is Phase.RUNNING)
+    pid = operator.process.pid
+    cluster.call(cluster.threaded.cluster.restart_apiserver())
+    eventually(lambda: _try_job(cluster, namespace), bool, 30)
+    cluster.wait_status(namespace, "after", lambda s: s.phase is Phase.RUNNING, seconds=60)
+    assert cluster.status(namespace, "before").phase is Phase.RUNNING
+    assert operator.process.pid == pid and operator.process.poll() is None
+    assert cluster.doubly_held() == [] and cluster.overbooked() == []
+
+
+def _try_job(cluster: Cluster, namespace: str) -> bool:
+    try:
+        cluster.job(namespace, "after", resources={"gpusPerReplica": 1, "accelerators": [A100]})
+    except Exception as error:
+        return "409" in str(error)
+    return True
