@@ -44,14 +44,14 @@ format: setup ## Bring the code into its form
 	$(RUN) ruff format .
 
 .PHONY: crds
-crds: setup ## Write crds/, the chart's copy and the API reference anew from the models
+crds: setup ## Write crds/, the chart's copy and the API reference from the models; ARGS=--check compares
 	$(RUN) python -m drse_operator.api.crd $(ARGS)
 	$(RUN) python -m drse_operator.api.reference $(ARGS)
+	$(if $(findstring --check,$(ARGS)),diff -r crds helm/drse/files/crds,cp crds/*.yaml helm/drse/files/crds/)
 
 .PHONY: crds-check
 crds-check: setup
-	$(RUN) python -m drse_operator.api.crd --check
-	$(RUN) python -m drse_operator.api.reference --check
+	@$(MAKE) --no-print-directory crds ARGS=--check
 
 .PHONY: bench
 bench: setup ## Measure: throughput, memory, speed; writes docs/benchmarks.md (minutes)

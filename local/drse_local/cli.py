@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 
+from drse_local.binaries import ensure_binaries
 from drse_local.errors import LocalClusterError
 from drse_local.instance import DEFAULT_NAME, Instance, InstanceRecord
 from drse_local.processes import tail
+from drse_local.tools import CLIENT_TOOLS, CONTROL_PLANE_TOOLS, PROMETHEUS_TOOLS
 
 _STOP_SECONDS = 60.0
 _START_SECONDS = 45 * 60.0
@@ -47,6 +49,7 @@ def cli() -> None:
     drse-local up --name dev --detach  start one that keeps its data, in the background
     drse-local status --name dev
     drse-local down --name dev
+    drse-local demo                    everything at once, with something to look at
 
     The first start builds the programs with Go, which takes minutes; they are then kept in ~/.cache/drse. Set
     DRSE_LOCAL_BIN to a folder that has them to use those instead.
@@ -151,6 +154,57 @@ def kubeconfig(name: str | None, content: bool) -> None:
     click.echo(path.read_text(encoding="utf-8") if content else str(path), nl=not content)
 
 
+@cli.command()
+@click.option("--once", is_flag=True, help="Unattended: stop once everything has been seen, or at --timeout.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the numbers are printed at the end; json prints one object as the last line.",
+)
+@click.option("--keep", is_flag=True, help="With --once: leave all running after that, until Ctrl-C.")
+@click.option(
+    "--timeout", type=click.FloatRange(30), default=350.0, show_default=True, help="Seconds, for --once."
+)
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --once: write the live view as it stood at the end into this SVG file.",
+)
+@click.pass_context
+def demo(
+    ctx: click.Context, once: bool, output: str, keep: bool, timeout: float, picture: Path | None
+) -> None:
+    """Watch DRSE work: the examples, on real control plane programs, under a load that is about to rise.
+
+    Starts a cluster with 104 simulated GPUs and a week of recorded load in Prometheus, installs the chart
+    with helm, runs the real operator and forecaster, and applies manifests/examples. Two minutes in, the load
+    of the chat service begins to rise fivefold; the forecaster has learnt from seven such mornings, and the
+    service grows before the load is there.
+
+    \b
+    What to look at:
+      QUEUE, JOB    who holds how many GPUs; who waits, with reason and numbers
+      HOLDER        which GPUs, by UUID; no GPU is ever in two hands
+      serving/chat  load, forecast, and the countdown to the load's arrival
+      chart         the GPUs held step up before the load does
+
+    With --once it exits 0 only if no GPU was ever assigned twice, every job that fits runs or has run, every
+    other one says why it waits, and a service was scaled up while its load was below the threshold that it
+    then crossed. All numbers come from the API server and from Prometheus.
+
+    \b
+    drse-local demo                         live view, until Ctrl-C
+    drse-local demo --once --output json    unattended, about five minutes
+    """
+    from drse_local.demo.command import run_demo
+    from drse_local.demo.session import Options
+
+    ctx.exit(run_demo(Options(once, keep, timeout, picture), output == "json"))
+
+
 def _start_detached(instance: Instance) -> InstanceRecord:
     if instance.holder() is not None:
         raise instance.already_running()
@@ -169,6 +223,15 @@ def _start_detached(instance: Instance) -> InstanceRecord:
     except BaseException:
         process.terminate()
         raise
+
+
+@cli.command()
+def binaries() -> None:
+    """Build or fetch all programs now, so that later starts take seconds; print where they are."""
+    names = (*CONTROL_PLANE_TOOLS, *CLIENT_TOOLS, *PROMETHEUS_TOOLS)
+    found = ensure_binaries(names)
+    for name in names:
+        click.echo(f"{name:24} {found[name]}")
 
 
 def _wait_up(instance: Instance, process: subprocess.Popen[bytes]) -> InstanceRecord:

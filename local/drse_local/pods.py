@@ -1,4 +1,4 @@
-"""What a Deployment's pods would run, and where its Services would lead: read from the API server's documents.
+"""What a Deployment's pods would run and where its Services would lead, read from the API server's documents.
 
 Covers what the chart uses, and says so where a manifest goes beyond it, rather than run something else.
 """
@@ -23,7 +23,7 @@ class PodProgram:
     """The one container of a Deployment's pods.
 
     service_account: whose token the pod gets; None when it gets none.
-    variables: environment, where `{"fieldPath"}` values are resolved by `environment`.
+    variables: environment with plain values. fields: variables that stand for a field of the pod.
     port: container port of its probes. ready_path: where its readiness is asked.
     """
 
@@ -45,7 +45,7 @@ class PodProgram:
         return tuple(f"{self.name}-{index}" for index in range(self.replicas))
 
     def environment(self, pod: str, namespace: str, moved: Mapping[str, str]) -> dict[str, str]:
-        """The container's variables in the pod of that name, with addresses replaced by those they moved to."""
+        """The container's variables in the pod of that name; `moved` maps addresses to where they are now."""
         known = {"metadata.name": pod, "metadata.namespace": namespace}
         resolved = {name: known[path] for name, path in self.fields.items()}
         return {name: _move(value, moved) for name, value in self.variables.items()} | resolved
@@ -79,7 +79,7 @@ def programs_of(deployments: Iterable[Manifest]) -> Iterator[PodProgram]:
         template = deployment["spec"]["template"]
         pod, labels = template["spec"], template["metadata"]["labels"]
         if len(pod["containers"]) != 1 or pod.get("initContainers"):
-            raise LocalClusterError(f"Deployment {name} has not exactly one container; it cannot be run here.")
+            raise LocalClusterError(f"Deployment {name} must have one container to be run as a process.")
         container = pod["containers"][0]
         probe = container["readinessProbe"]["httpGet"]
         variables, fields = _environment(name, container)

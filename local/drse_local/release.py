@@ -1,19 +1,21 @@
-"""The Helm chart on an embedded cluster, with real processes in place of the pods that kwok only pretends to run.
+"""The Helm chart on an embedded cluster, with real processes in place of the pods that kwok simulates.
 
     async with LocalCluster() as cluster, Release(cluster, operator_replicas=2) as release:
         release.operators[0].kill()
         await release.operators[0].restart()
 
-The release is made by helm itself. Its Deployments are then read back from the API server, and each replica is
-started here as its pod would be: same command, arguments and environment, the service account's own token if
-the pod would get one, and none if not. So what the chart says is what runs, and its RBAC is what is allowed.
-Only addresses differ: Services and container ports become loopback ports.
+The release is made by helm itself. Its Deployments are then read back from the API server, and each replica
+is started here as its pod would be: same command, arguments and environment, the service account's own token
+if the pod would get one, and none if not. So what the chart says is what runs, and its RBAC is what is
+allowed. Only addresses differ: Services and container ports become loopback ports.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +24,20 @@ from typing import Any, Self
 
 import yaml
 
+from drse_local.apiclient import ApiStatusError
 from drse_local.cluster import LocalCluster
-from drse_local.controlplane import http_probe
 from drse_local.errors import LocalClusterError
 from drse_local.pods import PodProgram, ServiceAddress, programs_of, service_addresses
 from drse_local.ports import LOOPBACK, PortReservation
+from drse_local.probes import http_probe
 from drse_local.processes import ManagedProcess, ProcessSpec
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "drse"
 _CRDS = ("crd/deepseekjobs.drse.dev", "crd/gpuqueues.drse.dev")
+_COLLECTIONS = ("/apis/drse.dev/v1alpha1/deepseekjobs", "/apis/drse.dev/v1alpha1/gpuqueues")
+_SERVED_SECONDS = 30.0
 _READY_SECONDS = 90.0
+_POLL_SECONDS = 0.1
 
 #: Values of the chart, as YAML has them.
 Values = Mapping[str, Any]
@@ -82,7 +88,7 @@ class Replica:
         await self.cluster.supervisor.stop(self.name)
 
     async def restart(self) -> None:
-        """Start it again as a kubelet would, under the same pod name; one that still runs is stopped first."""
+        """Start it again as a kubelet would, under the same pod name; what still runs is stopped first."""
         await self.stop()
         await self.start()
 
@@ -108,7 +114,8 @@ class Release:
         self.namespace = namespace
         self._cluster = cluster
         self._chart = chart
-        self._values = merged(local_values(cluster, operator_replicas), values or {})
+        self._operator_replicas = operator_replicas
+        self._values = values or {}
         self._replicas: dict[str, tuple[Replica, ...]] = {}
         self._ports: PortReservation | None = None
 
@@ -150,13 +157,32 @@ class Release:
         """`helm upgrade --install`, and wait until the API is served. Raises LocalClusterError with helm's
         words. Objects that were applied by hand before become the release's.
         """
+        if not self._chart.is_dir():
+            raise LocalClusterError(f"There is no chart in {self._chart}; run from a checkout of DRSE.")
+        # Not before: the address of Prometheus is known once the cluster has started.
+        values = merged(local_values(self._cluster, self._operator_replicas), self._values)
         await self._cluster.helm(
             *("upgrade", "--install", self.name, str(self._chart)),
             *("--namespace", self.namespace, "--create-namespace"),
             *("--take-ownership", "--force-conflicts", "--values", "-"),
-            stdin=yaml.safe_dump(dict(self._values)),
+            stdin=yaml.safe_dump(values),
         )
+        await self._wait_served()
+
+    async def _wait_served(self) -> None:
+        """Wait until the new kinds can be listed: for a moment after they are Established they cannot be."""
         await self._cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *_CRDS)
+        deadline = time.monotonic() + _SERVED_SECONDS
+        async with self._cluster.connect() as api:
+            for collection in _COLLECTIONS:
+                while True:
+                    try:
+                        await api.get(collection)
+                        break
+                    except ApiStatusError:
+                        if time.monotonic() > deadline:
+                            raise
+                        await asyncio.sleep(_POLL_SECONDS)
 
     async def uninstall(self) -> None:
         """`helm uninstall`. Jobs and queues stay, unless the values say otherwise."""
@@ -180,13 +206,14 @@ class Release:
             )
             for replica in self._replicas[program.component]:
                 await replica.start()
-            self._scrape(program.name, self._replicas[program.component])
+            self._scrape(program.component, self._replicas[program.component])
 
     async def stop(self) -> None:
         """Stop the processes, operators first, and give their ports back. The release stays installed."""
-        for replicas in reversed(list(self._replicas.values())):
+        for job, replicas in reversed(list(self._replicas.items())):
             for replica in replicas:
                 await replica.stop()
+            self._scrape(job, ())
         if self._ports is not None:
             self._ports.close()
 
@@ -239,10 +266,10 @@ class Release:
         )
         return Replica(self._cluster, spec, url)
 
-    def _scrape(self, job: str, replicas: Iterable[Replica]) -> None:
+    def _scrape(self, component: str, replicas: Iterable[Replica]) -> None:
         if self._cluster.has_monitoring:
             addresses = [replica.url.removeprefix("http://") for replica in replicas]
-            self._cluster.monitoring.set_targets(job, addresses)
+            self._cluster.monitoring.set_targets(f"{self.name}-{component}", addresses)
 
     @property
     def _selector(self) -> str:
@@ -267,8 +294,10 @@ def merged(base: Values, over: Values) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(below, value)
+        else:
+            result[key] = value
     return result
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from drse_local.cluster import LocalCluster
-from drse_local.fleet import Binding, Fleet, NodeGroup
+from drse_local.fleet import Binding, Fleet, NodeGroup, Vendor, device_uuid
 from drse_local.processes import ProcessSpec
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import ApiUnreachable, KubeApi, load_configuration
@@ -141,6 +141,56 @@ async def measure(binding: Binding, jobs: int, nodes: int, limit: float) -> dict
                 "cpu_seconds": cpu(cluster, operator.pid),
                 "operator_rss_mib": rss(operator.pid),
             }
+
+
+async def ceiling(binding: Binding, jobs: int, nodes: int) -> dict[str, Any]:
+    """What the API server does when a bare client makes the least writes an operator could get by with."""
+    async with LocalCluster(fleet=fleet(binding, nodes)) as cluster:
+        await cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        async with KubeApi(await load_configuration(str(cluster.kubeconfig)), "bench") as api:
+            watcher = Watcher(api)
+            watching = asyncio.create_task(watcher.run())
+            await asyncio.sleep(1)
+            start = time.monotonic()
+            await pooled(jobs, lambda number: _least_writes(api, binding, number))
+            while len(watcher.running) < jobs:
+                await asyncio.sleep(0.1)
+            end = max(watcher.running.values())
+            watching.cancel()
+    return {"binding": binding.value, "jobs": jobs, "jobs_per_second": round(jobs / (end - start), 1)}
+
+
+async def _least_writes(api: KubeApi, binding: Binding, number: int) -> None:
+    name, node, index = f"job-{number:05d}", f"h100-{number // GPUS_PER_NODE}", number % GPUS_PER_NODE
+    await api.create(kinds.DEEPSEEKJOB, job(name))
+    await api.merge(
+        kinds.DEEPSEEKJOB, name, "default", {"status": {"phase": "Starting", "gpus": 1}}, "status"
+    )
+    container: dict[str, Any] = {"name": "engine", "image": "registry.example/eval:1"}
+    spec: dict[str, Any] = {"containers": [container], "nodeSelector": {"kubernetes.io/hostname": node}}
+    if binding is Binding.DRA:
+        expression = (
+            f'device.attributes["gpu.nvidia.com"].uuid == "{device_uuid(Vendor.NVIDIA, node, index)}"'
+        )
+        exactly = {"deviceClassName": "gpu.nvidia.com", "selectors": [{"cel": {"expression": expression}}]}
+        claim = {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaim",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"devices": {"requests": [{"name": "gpus", "exactly": exactly}]}},
+        }
+        await api.create(kinds.CLAIM, claim)
+        spec["resourceClaims"] = [{"name": "gpus", "resourceClaimName": name}]
+        container["resources"] = {"claims": [{"name": "gpus"}]}
+    else:
+        container["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"drse.dev/job": name}},
+        "spec": spec,
+    }
+    await api.create(kinds.POD, pod)
 
 
 async def led(api: KubeApi) -> bool:

@@ -1,4 +1,4 @@
-"""The chart on a real API server, and the operator and the forecaster run with its service accounts' tokens."""
+"""The chart on a real API server, and operator and forecaster run with its service accounts' tokens."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ START, RUN = "local.drse.dev/start-seconds", "local.drse.dev/run-seconds"
 def job(name: str, task: str, gpus: int, product: str, run: float | None = None, **spec: Any) -> Any:
     """A job on one kind of accelerator, whose pods start at once and, if told so, end after a while."""
     annotations = {START: "0"} | ({RUN: str(run)} if run is not None else {})
-    runtime = {"podTemplate": {"metadata": {"annotations": annotations}}}
+    runtime: dict[str, Any] = {"podTemplate": {"metadata": {"annotations": annotations}}}
     if task != "Inference":
         runtime |= {"image": "registry.example.com/none:1"}
-    resources = {"gpusPerReplica": gpus, "accelerators": [{"vendor": "nvidia", "product": product}]}
+    resources: dict[str, Any] = {
+        "gpusPerReplica": gpus,
+        "accelerators": [{"vendor": "nvidia", "product": product}],
+    }
     resources |= spec.pop("resources", {})
     model = {"name": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}
     fields = {"taskType": task, "queue": "default", "model": model, "resources": resources}
@@ -82,7 +85,7 @@ def test_the_api_server_takes_everything_that_is_rendered(
 
 
 def test_the_pods_are_admitted_as_restricted(monitored: ThreadedCluster, release: Release) -> None:
-    """Asked to enforce the standard, the API server warns of the pods of a namespace that do not keep to it."""
+    """Asked to enforce the standard, the API server warns of pods that do not keep to it."""
 
     def warnings(namespace: str) -> str:
         label = "pod-security.kubernetes.io/enforce=restricted"
@@ -107,8 +110,8 @@ def test_the_processes_are_the_deployments(monitored: ThreadedCluster, release: 
 
 
 def test_jobs_of_both_binders_run_without_one_refusal(monitored: ThreadedCluster, release: Release) -> None:
-    """Creates, scales, suspends, finishes and expires jobs, so that every right that the operator has is used."""
-    gang = {"resources": {"workersPerReplica": 2}, "scaling": {"mode": "Off"}}
+    """Jobs start, finish, expire, are suspended and deleted, so that the operator uses what it may do."""
+    gang: dict[str, Any] = {"resources": {"workersPerReplica": 2}, "scaling": {"mode": "Off"}}
     jobs = [
         job("exact", "Inference", 2, "H100", scaling={"mode": "Auto", "minReplicas": 1, "maxReplicas": 2}),
         job("gang", "PreTraining", 4, "H100", **gang),
@@ -250,7 +253,8 @@ def test_users_get_jobs_with_the_roles_they_have(
     monitored: ThreadedCluster, release: Release, role: str, may: list[str], may_not: list[str]
 ) -> None:
     user = f"{role}-user"
-    monitored.kubectl("create", "rolebinding", user, "-n", "default", f"--clusterrole={role}", f"--user={user}")
+    binding = ("create", "rolebinding", user, f"--clusterrole={role}", f"--user={user}")
+    monitored.kubectl(*binding, "--namespace", "default")
 
     def allowed(question: str, namespace: str = "default") -> bool:
         command = ("auth", "can-i", *question.split(), f"--as={user}", "--namespace", namespace)

@@ -14,8 +14,9 @@ import yaml
 from drse_local.cluster import LocalCluster
 from drse_local.errors import LocalClusterError
 from drse_local.fleet import load_fleet
+from drse_local.release import Release
 from drse_local.threaded import ThreadedCluster
-from tests.helm.chart import CHART, NAMESPACE
+from tests.helm.chart import CHART, NAMESPACE, REPOSITORY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -60,7 +61,7 @@ def crds(cluster: ThreadedCluster) -> list[str]:
 
 def test_jobs_and_queues_survive_upgrades_and_uninstallation(fresh: ThreadedCluster) -> None:
     notes = install(fresh)
-    for command in ("rollout status deployment/drse-operator", "kubectl apply -f -", "kubectl get deepseekjobs"):
+    for command in ("rollout status deployment/drse-operator", "apply -f -", "get deepseekjobs"):
         assert command in notes
     fresh.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(JOB))
     fresh.kubectl("patch", "gpuqueue", "default", "--type=merge", "-p", '{"spec":{"weight":7}}')
@@ -98,6 +99,21 @@ def test_an_upgrade_brings_the_fields_that_a_new_version_adds(fresh: ThreadedClu
     fresh.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(newer))
     job = read(fresh, "dsj", "kept")
     assert (job["metadata"]["uid"], job["spec"]["ttlSecondsAfterFinished"]) == (uid, 60)
+
+
+def test_the_local_release_takes_over_crds_that_were_applied_by_hand(fresh: ThreadedCluster) -> None:
+    fresh.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+    local = Release(fresh.cluster)
+    for _ in range(2):
+        fresh.run(local.install())
+    labels = read(fresh, "crd", "gpuqueues.drse.dev")["metadata"]["labels"]
+    assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+async def test_a_missing_chart_is_named(tmp_path: Path) -> None:
+    cluster = LocalCluster(folder=tmp_path, fleet=load_fleet("small"))
+    with pytest.raises(LocalClusterError, match=r"There is no chart in .*nowhere"):
+        await Release(cluster, chart=tmp_path / "nowhere").install()
 
 
 def _older_chart(folder: Path) -> Path:

@@ -7,10 +7,9 @@ import pytest
 from drse_operator.api import times
 from drse_operator.api.enums import Phase
 from drse_operator.api.reasons import EventReason, StateReason
-from drse_operator.api.status import Assignment, Condition, DeepSeekJobStatus
+from drse_operator.api.status import Assignment, DeepSeekJobStatus
 from drse_operator.workloads.life import Assessment, Limits, assess
 from drse_operator.workloads.observed import PodPhase
-from drse_operator.workloads.seen import Problem
 from tests.lifecycle.builders import (
     T0,
     claim_of,
@@ -230,20 +229,6 @@ def test_while_the_pod_is_still_there_its_place_is_kept() -> None:
     job = make_job(status_with(a), task="Inference")
     result = assess(see(job, [pod_of(a)], problems=[node_vanished("node-0")]), T0 + 60, LIMITS)
     assert replicas(result) == [0]
-
-
-def test_a_broken_device_is_told_once() -> None:
-    a = promise(bound=True)
-    broken = Problem(StateReason.DEVICE_TAINTED, "node-0", "GPU-x", "GPU GPU-x on node-0 has the taint xid")
-    first = assess(see(make_job(status_with(a)), [pod_of(a)], [claim_of(a)], problems=[broken]), T0, LIMITS)
-    assert told(first) == [EventReason.DEVICE_LOST]
-    assert (first.events[0].message, first.events[0].warning) == (broken.message, True)
-    condition = Condition(
-        type="DevicesHealthy", status="False", reason="DeviceTainted", last_transition_time=times.to_wire(T0)
-    )
-    known = make_job(status_with(a, conditions=(condition,)))
-    again = assess(see(known, [pod_of(a)], [claim_of(a)], problems=[broken]), T0 + 5, LIMITS)
-    assert told(again) == []
 
 
 # -- the whole job ------------------------------------------------------------------------------------------

@@ -236,7 +236,9 @@ class KubeApi:
         limit: float = REQUEST_TIMEOUT,
         attempts: int = ATTEMPTS,
     ) -> Document:
-        """One request and its answer within ``limit`` seconds; overload, server errors and lost connections are tried again.
+        """One request and its answer within ``limit`` seconds an attempt.
+
+        Overload, server errors and lost connections are tried again.
 
         Raises ApiError for a refusal and ApiUnreachable when no attempt was answered.
         """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection, Phase
-from drse_operator.api.reasons import ConditionType, EventReason, StateReason
+from drse_operator.api.reasons import EventReason, StateReason
 from drse_operator.api.status import Assignment, DeepSeekJobStatus
 from drse_operator.workloads.observed import Pod, PodPhase
 from drse_operator.workloads.outcome import Event
@@ -67,7 +67,6 @@ def assess(seen: Seen, now: float, limits: Limits) -> Assessment:
         _judge_replica(result, seen, spec, replica, workers, now, limits)
         if result.ended is not None:
             break
-    _tell_problems(result, seen)
     _judge_job(result, seen, spec, now)
     if result.status.retry_at is not None:
         _clear_retry(result, now)
@@ -202,18 +201,6 @@ def _judge_binding(
 
 def _drop(result: Assessment, replica: int) -> None:
     result.set(assignments=tuple(a for a in result.status.assignments if a.replica != replica))
-
-
-def _tell_problems(result: Assessment, seen: Seen) -> None:
-    """An event when something under the job breaks; the condition then says so for as long as it lasts."""
-    held = {a.node for a in result.status.assignments}
-    new = [problem for problem in seen.problems if problem.node in held]
-    told = any(
-        c.type == ConditionType.DEVICES_HEALTHY and c.status == "False" for c in result.status.conditions
-    )
-    if new and not told:
-        more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
-        result.events.append(Event(EventReason.DEVICE_LOST, new[0].message + more, warning=True))
 
 
 # -- the whole job -------------------------------------------------------------------------------------

@@ -1,0 +1,285 @@
+"""Forecasting that learns from every outcome: the one procedure that service, backtest and tests run.
+
+The problem: a backtest is only worth something when the very procedure that it judged is what serves. The
+approach: a `Learner` holds everything learned about a group of series and is told one step of the grid after
+the other. `step` first takes in what came, then says what it expects from here on and remembers it, to be
+judged when its time has come. `say` forecasts from any other moment (the minutes between grid times) with what
+was learned, and learns nothing. Nothing reads ahead: a step is given no later sample.
+
+    opinions (experts) -> regressions -> blend, gate -> P50 -> bounds -> P90
+
+A service that starts anew replays the history that Prometheus holds, and so knows what it knew (`replay`).
+
+Shapes: S series, H horizons, K experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drse_forecaster import bounds, experts
+from drse_forecaster.blending import Blend, Gate
+from drse_forecaster.bounds import Bounded, BoundState, Hints
+from drse_forecaster.experts import FEATURES, SIMPLE, CurveView, Grid
+from drse_forecaster.regression import SOLVE_SECONDS, Learning, Regression
+from drse_forecaster.series import FloatArray
+
+#: Regressions and what they look at. The first three stay close to the last value; the fourth may use all.
+REGRESSIONS: dict[str, tuple[str, ...]] = {
+    "recent": ("back1", "back2", "hourMean"),
+    "daily": (
+        "back1", "back2", "hourMean", "median6h",
+        "yesterdayChange", "yesterdayLevel", "dailyChange", "dailyLevel",
+    ),
+    "hourly": (
+        "back1", "back2", "hourMean", "hourAgoChange", "hourAgoLevel", "twoHoursAgoChange",
+        "hourlyChange", "hourlyLevel",
+    ),
+    "everything": (
+        "back1", "back2", "back3", "back6", "hourMean", "median1d", "yesterdayChange", "yesterdayLevel",
+        "dailyChange", "dailyLevel", "weekChange", "weekLevel", "hourAgoChange", "hourlyChange", "hourlyLevel",
+        "sine1", "cosine1", "sine2", "cosine2", "curveChange", "curveLevel",
+    ),
+    "prophet+ar": ("back1", "curveChange", "curveLevel"),
+}  # fmt: skip
+
+EXPERTS: tuple[str, ...] = (*SIMPLE, *REGRESSIONS)
+LAST_VALUE = SIMPLE[0]
+_COLUMNS = tuple([FEATURES.index(name) for name in names] for names in REGRESSIONS.values())
+_HINTS = [EXPERTS.index(one) for one in ("dailyChange", "dailyLevel", "hourlyChange", "everything", "median30m")]
+
+#: Weight of the last value before anything is known; the others share the rest.
+_LAST_VALUE_PRIOR = 0.5
+
+#: Half-life of the losses that skill and coverage are measured over.
+JUDGED_HALF_LIFE_SECONDS = 2 * 86400.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """Forecasts from one origin."""
+
+    start: FloatArray  #: the last value, NaN where the series was silent, (S,)
+    experts: FloatArray  #: (S, H, K)
+    features: FloatArray  #: (S, H, p)
+    blended: FloatArray  #: (S, H)
+    p50: FloatArray  #: (S, H)
+    bounded: Bounded
+
+    @property
+    def p90(self) -> FloatArray:
+        return self.bounded.p90
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """Faded sums of losses of what was said; each (S, H)."""
+
+    count: FloatArray
+    error: FloatArray
+    last_value_error: FloatArray
+    covered: FloatArray
+    pinball: FloatArray
+    last_value_pinball: FloatArray
+
+    @classmethod
+    def start(cls, series: int, horizons: int) -> Record:
+        return cls(*(np.zeros((series, horizons)) for _ in range(6)))
+
+
+@dataclass(slots=True, eq=False)
+class Learner:
+    """Everything learned about S series. Rows are independent: see `perseries`."""
+
+    regressions: tuple[Regression, ...]
+    blend: Blend
+    gate: Gate
+    bounds: BoundState
+    record: Record
+    pending: tuple[Said, ...]  #: by grid index modulo its length
+
+    @classmethod
+    def start(cls, series: int, grid: Grid) -> Learner:
+        horizons = len(grid.horizons)
+        prior = np.full(len(EXPERTS), (1 - _LAST_VALUE_PRIOR) / (len(EXPERTS) - 1))
+        prior[0] = _LAST_VALUE_PRIOR
+        learner = cls(
+            regressions=tuple(Regression.start(series, horizons, np.zeros(len(one))) for one in _COLUMNS),
+            blend=Blend.start(series, horizons, prior),
+            gate=Gate.start(series, horizons),
+            bounds=BoundState.start(series, grid),
+            record=Record.start(series, horizons),
+            pending=(),
+        )
+        window = np.zeros((series, grid.window))
+        silent = learner.say(grid, window, 0.0, CurveView.none(series, horizons))
+        silent = _unheard(silent)
+        learner.pending = (silent,) * (grid.horizons[-1] + 1)
+        return learner
+
+    def say(self, grid: Grid, window: FloatArray, time: float, curve: CurveView) -> Said:
+        """Return forecasts from the window's end at unix `time`, with what is known so far.
+
+        `window`: see `experts.form`.
+        """
+        day = time / 86400.0
+        opinions = experts.form(grid, window, day % 1.0, curve)
+        start = opinions.start
+        regressed = [
+            np.maximum(start[:, None] + one.say(opinions.features[..., columns]), 0.0)
+            for one, columns in zip(self.regressions, _COLUMNS, strict=True)
+        ]
+        said = np.concatenate([opinions.forecasts, np.stack(regressed, axis=-1)], axis=-1)
+        blended = self.blend.say(said)
+        p50 = np.where(self.gate.open, blended, start[:, None])
+        hints = Hints(
+            start=start,
+            before=np.where(np.isfinite(window[:, -2]), window[:, -2], start),
+            day_mean=_mean_known(window[:, -grid.day :]),
+            opinions=said[..., _HINTS],
+        )
+        bounded = bounds.bound(self.bounds, int((day % 1.0) * grid.day + 1e-6) % grid.day, p50, hints)
+        return Said(start, said, opinions.features, blended, p50, bounded)
+
+    def step(
+        self, grid: Grid, index: int, values: FloatArray, window: FloatArray, curve: CurveView
+    ) -> Said:
+        """Take in the samples of grid time `index * step` and return what is said there.
+
+        `values`: shape (S,), NaN where silent. `window` ends with them, gaps filled. `curve` must be fitted on
+        earlier samples only.
+        """
+        self._learn(grid, index, values)
+        said = self.say(grid, window, float(index * grid.step_seconds), curve)
+        if not np.isfinite(values).all():
+            start = np.where(np.isfinite(values), said.start, np.nan)
+            said = Said(start, said.experts, said.features, said.blended, said.p50, said.bounded)
+        slots = list(self.pending)
+        slots[index % len(slots)] = said
+        self.pending = tuple(slots)
+        return said
+
+    def _learn(self, grid: Grid, index: int, values: FloatArray) -> None:
+        past = [self.pending[(index - steps) % len(self.pending)] for steps in grid.horizons]
+        start = np.stack([one.start for one in past], axis=1)
+        known = np.isfinite(start) & np.isfinite(values)[:, None]
+        if not known.any():
+            return
+        start = np.where(known, start, 0.0)
+        actual = np.where(known, values[:, None], start)
+        features, said, blended, p50 = (
+            np.stack([one[:, place] for place, one in enumerate(each)], axis=1)
+            for each in zip(*((one.features, one.experts, one.blended, one.p50) for one in past), strict=True)
+        )
+        bounded = _at_horizons([one.bounded for one in past])
+        learning = Learning(grid)
+        quantile = Learning(grid, tau=bounds.LEVEL, least_error=0.1, prior_share=0.02)
+        for regression, columns in zip(self.regressions, _COLUMNS, strict=True):
+            learning.learn(regression, features[..., columns], actual - start, known)
+        self.blend.learn(said, blended, np.sign(blended - actual) * known, grid.step_seconds)
+        gain = (np.abs(start - actual) - np.abs(blended - actual)) * known
+        self.gate.learn(gain, grid.step_seconds)
+        origins = (index - np.array(grid.horizons)) % grid.day
+        self._judge(grid, bounded, p50, start, actual, known)
+        bounds.learn(self.bounds, quantile, origins, bounded, p50, start, actual, known)
+        if index % max(SOLVE_SECONDS // grid.step_seconds, 1) == 0:
+            for regression in self.regressions:
+                learning.solve(regression)
+            quantile.solve(self.bounds.regression)
+
+    def _judge(
+        self,
+        grid: Grid,
+        bounded: Bounded,
+        p50: FloatArray,
+        start: FloatArray,
+        actual: FloatArray,
+        known: NDArray[np.bool_],
+    ) -> None:
+        fade = 0.5 ** (grid.step_seconds / JUDGED_HALF_LIFE_SECONDS)
+        widened = bounded.bounds[..., bounds.LAST_VALUE_BOUND]
+        losses = (
+            (self.record.count, np.ones_like(actual)),
+            (self.record.error, np.abs(actual - p50)),
+            (self.record.last_value_error, np.abs(actual - start)),
+            (self.record.covered, actual <= bounded.p90),
+            (self.record.pinball, bounds.pinball(actual, bounded.p90)),
+            (self.record.last_value_pinball, bounds.pinball(actual, widened)),
+        )
+        for total, loss in losses:
+            total *= fade
+            total += loss * known
+
+    def speaker(self, place: int) -> list[str]:
+        """Return who speaks at a horizon for each series: the last value, or the heaviest expert and others."""
+        heaviest = self.blend.weights[:, place].argmax(axis=-1)
+        opened = self.gate.open[:, place]
+        return [
+            f"blend:{EXPERTS[one]}" if speaks else LAST_VALUE
+            for one, speaks in zip(heaviest, opened, strict=True)
+        ]
+
+
+Curves = Callable[[int], CurveView]
+
+
+def replay(grid: Grid, learner: Learner, first: int, values: FloatArray, curves: Curves) -> None:
+    """Tell a learner that has heard nothing of (S, T) values from grid index `first` on, step by step.
+
+    `curves(index)` returns the curves that were fitted before that step.
+    """
+    windows = Windows.start(grid, values.shape[0])
+    for place in range(values.shape[1]):
+        window = windows.push(values[:, place])
+        if np.isfinite(window[:, -1]).any():
+            learner.step(grid, first + place, values[:, place], window, curves(first + place))
+
+
+@dataclass(slots=True, eq=False)
+class Windows:
+    """The windows that `Learner.step` wants, for series that are told step by step."""
+
+    _buffer: FloatArray
+    _end: int
+    _length: int
+
+    @classmethod
+    def start(cls, grid: Grid, series: int) -> Windows:
+        length = grid.window
+        return cls(np.full((series, 3 * length), np.nan), 0, length)
+
+    def push(self, values: FloatArray) -> FloatArray:
+        """Append one value a series, NaN for none, and return the windows with gaps filled, a view."""
+        if self._end == self._buffer.shape[1]:
+            self._buffer[:, : self._length] = self._buffer[:, -self._length :]
+            self._end = self._length
+        if self._end == 0:
+            self._end = self._length
+        before = self._buffer[:, self._end - 1]
+        self._buffer[:, self._end] = np.where(np.isfinite(values), values, before)
+        self._end += 1
+        return self._buffer[:, self._end - self._length : self._end]
+
+
+def _mean_known(values: FloatArray) -> FloatArray:
+    there = np.isfinite(values)
+    return np.asarray(np.where(there, values, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+
+
+def _unheard(said: Said) -> Said:
+    start = np.full_like(said.start, np.nan)
+    return Said(start, said.experts, said.features, said.blended, said.p50, said.bounded)
+
+
+def _at_horizons(said: list[Bounded]) -> Bounded:
+    """Return each horizon's column of what was said at that horizon's own origin."""
+    return Bounded(
+        *(
+            np.stack([getattr(one, name)[:, place] for place, one in enumerate(said)], axis=1)
+            for name in ("yardsticks", "margins", "features", "bounds", "blended", "p90")
+        )
+    )
