@@ -1,4 +1,5 @@
-"""Whom to believe: experts weighted by how they did, and a gate that keeps the last value unless it is beaten.
+"""Whom to believe: experts weighted by how they did, and a gate that keeps the last value unless it is
+beaten.
 
 The problem: no single forecast is best on all loads, the best in hindsight is only known in hindsight, and
 switching to the best of last week loses what it should save. The approach: Bernstein online aggregation. Each

@@ -8,7 +8,8 @@ time. The approach, in three layers, all of them online:
    day, at this level). The multiple follows the quantile of errors in that unit; and a quantile regression.
 2. They are blended by pinball loss, as the forecasts are by absolute loss (`blending`).
 3. A last correction moves up after a miss and down after a hit so that their balance is one in ten: whatever
-   the load does, the share of misses over n steps is off by no more than (range of the correction) / (rate n).
+   the load does, the share of misses over n steps is off by no more than (range of the correction) / (rate
+   n).
 
 Where more than nine in ten loads equal the forecast (a night of zeros, a fixed number of instances), the 90 %
 quantile is the forecast itself, and coverage is what it is. The correction must not run away then: it stops
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drse_forecaster.blending import Blend
+from drse_forecaster.blending import Blend, Gate
 from drse_forecaster.experts import Grid
 from drse_forecaster.regression import Learning, Regression
 from drse_forecaster.series import FloatArray
@@ -38,7 +39,7 @@ SLOW_SECONDS = 2 * 86400.0
 FAST_SECONDS = 3600.0
 TRACKING_RATE = 0.05  # yardsticks a step
 CORRECTION_RATE = 0.05
-LOWEST_CORRECTION = -0.5
+LOWEST_CORRECTION = -0.25
 _DAY_MEMORY = 0.6  # of a time of day's yardstick, from one day to the next
 
 #: Features of the quantile regression: four yardsticks, then distances to the last value.
@@ -67,6 +68,7 @@ class BoundState:
     regression: Regression
     blend: Blend
     correction: FloatArray  #: in recent yardsticks, (S, H)
+    gate: Gate  #: whether all this may replace the last value widened by its own errors
 
     @classmethod
     def start(cls, series: int, grid: Grid) -> BoundState:
@@ -84,6 +86,7 @@ class BoundState:
             regression=Regression.start(series, horizons, prior),
             blend=Blend.start(series, horizons, np.full(_BOUNDS, 1.0 / _BOUNDS)),
             correction=np.zeros(shape),
+            gate=Gate.start(series, horizons),
         )
 
 
@@ -106,6 +109,7 @@ class Bounded:
     features: FloatArray  #: of the regression, (S, H, p)
     bounds: FloatArray  #: (S, H, B)
     blended: FloatArray  #: (S, H)
+    corrected: FloatArray  #: (S, H)
     p90: FloatArray  #: (S, H), never below the forecast
 
 
@@ -130,8 +134,9 @@ def bound(state: BoundState, step_of_day: int, forecast: FloatArray, hints: Hint
     bounds = np.concatenate([bases + margins, np.stack([regressed, still], axis=-1)], axis=-1)
     bounds = np.maximum(bounds, forecast[..., None])
     blended = state.blend.say(bounds)
-    p90 = np.maximum(blended + state.correction * recent, forecast)
-    return Bounded(yardsticks, margins, features, bounds, blended, p90)
+    corrected = np.maximum(blended + state.correction * recent, forecast)
+    p90 = np.where(state.gate.open, corrected, bounds[..., LAST_VALUE_BOUND])
+    return Bounded(yardsticks, margins, features, bounds, blended, corrected, p90)
 
 
 def learn(
@@ -146,8 +151,8 @@ def learn(
 ) -> None:
     """Take in the outcome of each horizon.
 
-    `origin_steps`: step of the day of each horizon's origin, (H,). `start`: the last value there, `actual`: what
-    came; with `forecast` and `known` all (S, H).
+    `origin_steps`: step of the day of each horizon's origin, (H,). `start`: the last value there, `actual`:
+    what came; with `forecast` and `known` all (S, H).
     """
     step = learning.grid.step_seconds
     error = actual - forecast
@@ -156,7 +161,9 @@ def learn(
     learning.learn(state.regression, said.features, plain, known)
     slope = np.where(actual > said.blended, -LEVEL, 1 - LEVEL) * known
     state.blend.learn(said.bounds, said.blended, slope, step)
-    missed = actual > said.p90
+    gain = pinball(actual, said.bounds[..., LAST_VALUE_BOUND]) - pinball(actual, said.corrected)
+    state.gate.learn(gain * known, step)
+    missed = actual > said.corrected
     moved = state.correction + CORRECTION_RATE * np.where(missed, LEVEL, LEVEL - 1)
     state.correction[...] = np.where(known, np.maximum(moved, LOWEST_CORRECTION), state.correction)
     size = np.abs(error)

@@ -84,7 +84,9 @@ def main() -> None:
 @click.option("--history", type=Duration(), default="7d", help="How far back models learn from.")
 @click.option("--step", type=Duration(), default="5m", help="Spacing of that history, whole minutes.")
 @click.option("--interval", type=Duration(), default="60s", help="Time between two rounds.")
-@click.option("--refit-every", type=Duration(), default="20m", help="Time between two fits of one job.")
+@click.option(
+    "--refit-every", type=Duration(), default="12h", help="Time between two fits, at fixed times of UTC."
+)
 @click.option("--stale-after", type=Duration(), default="5m", help="Oldest newest sample that may be used.")
 @click.option("--fit-workers", type=click.IntRange(1, 64), default=1, help="Fits that run at once.")
 @click.option(

@@ -20,6 +20,11 @@ from drse_forecaster.series import FloatArray
 
 DAYS = 7
 _HOURS = 12
+
+#: A change is scheduled when so many days are known and this share of them moved alike.
+MIN_PERIODS = 3
+AGREEMENT = 0.7
+
 _HALF_LIVES_SECONDS = (600.0, 1800.0, 7200.0)
 _EWMA_REACH_SECONDS = 8 * 7200.0
 
@@ -111,6 +116,8 @@ class Opinions:
     start: FloatArray  #: the last value, (S,)
     forecasts: FloatArray  #: simple opinions, (S, H, len(SIMPLE))
     features: FloatArray  #: (S, H, len(FEATURES))
+    scheduled: FloatArray  #: change that came at this time on most days, zero where there is none, (S, H)
+    scheduled_most: FloatArray  #: the largest of those days' changes, (S, H)
 
 
 def form(grid: Grid, window: FloatArray, phase: float, curve: CurveView) -> Opinions:
@@ -143,9 +150,7 @@ def form(grid: Grid, window: FloatArray, phase: float, curve: CurveView) -> Opin
         base + hourly.level,
     ]
     angle = 2 * np.pi * (phase + horizons / day)
-    waves = [
-        np.outer(means[2], wave(turns * angle)) for turns in (1, 2) for wave in (np.sin, np.cos)
-    ]
+    waves = [np.outer(means[2], wave(turns * angle)) for turns in (1, 2) for wave in (np.sin, np.cos)]
     back = [np.broadcast_to((known[:, -1 - steps] - start)[:, None], shape) for steps in (1, 2, 3, 6)]
     flat = (known[:, -hour:].mean(axis=1), medians[2], medians[3], means[2])
     features = [
@@ -166,7 +171,13 @@ def form(grid: Grid, window: FloatArray, phase: float, curve: CurveView) -> Opin
         np.nan_to_num(curve.there - curve.here[:, None]),
         np.broadcast_to(np.nan_to_num(curve.here - start)[:, None], shape),
     ]
-    return Opinions(start, np.maximum(np.stack(forecasts, axis=-1), 0.0), np.stack(features, axis=-1))
+    return Opinions(
+        start=start,
+        forecasts=np.maximum(np.stack(forecasts, axis=-1), 0.0),
+        features=np.stack(features, axis=-1),
+        scheduled=daily.regular,
+        scheduled_most=daily.most,
+    )
 
 
 def _ewma(known: FloatArray, grid: Grid, half_life: float) -> FloatArray:
@@ -189,6 +200,8 @@ class _Repeats:
     second_change: FloatArray
     oldest_change: FloatArray
     oldest_level: FloatArray
+    regular: FloatArray  #: `change` where most periods agree on it, else zero
+    most: FloatArray  #: largest change
 
     @classmethod
     def find(cls, window: FloatArray, horizons: np.ndarray, period: int, periods: int) -> _Repeats:
@@ -196,7 +209,9 @@ class _Repeats:
         back = period * np.arange(1, periods + 1)
         back = back[back < window.shape[1]]
         then = window[:, -1 - back]
-        ahead = horizons[:, None] - back[None, :]  # beyond the origin where a period is shorter than a horizon
+        ahead = (
+            horizons[:, None] - back[None, :]
+        )  # beyond the origin where a period is shorter than a horizon
         after = window[:, np.minimum(ahead, 0) - 1]
         after = np.where(ahead <= 0, after, np.nan)
         changes = after - then[:, None, :]
@@ -210,7 +225,18 @@ class _Repeats:
             second_change=np.nan_to_num(changes[..., 1]) if back.size > 1 else zeros,
             oldest_change=np.nan_to_num(changes[..., -1]),
             oldest_level=np.nan_to_num(levels[..., -1]),
+            regular=_agreed(changes),
+            most=np.where(np.isfinite(changes), changes, -np.inf).max(axis=-1),
         )
+
+
+def _agreed(changes: FloatArray) -> FloatArray:
+    """Return the median change where most periods moved at least half as far the same way, else zero."""
+    median = np.nan_to_num(_median_known(changes))
+    alike = changes * np.sign(median)[..., None] >= np.abs(median)[..., None] / 2  # False for NaN
+    known = np.isfinite(changes).sum(axis=-1)
+    agreed = (known >= MIN_PERIODS) & (alike.sum(axis=-1) >= AGREEMENT * known)
+    return np.asarray(np.where(agreed, median, 0.0))
 
 
 def _median_known(values: FloatArray) -> FloatArray:

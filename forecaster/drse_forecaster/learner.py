@@ -3,8 +3,8 @@
 The problem: a backtest is only worth something when the very procedure that it judged is what serves. The
 approach: a `Learner` holds everything learned about a group of series and is told one step of the grid after
 the other. `step` first takes in what came, then says what it expects from here on and remembers it, to be
-judged when its time has come. `say` forecasts from any other moment (the minutes between grid times) with what
-was learned, and learns nothing. Nothing reads ahead: a step is given no later sample.
+judged when its time has come. `say` forecasts from any other moment (the minutes between grid times) with
+what was learned, and learns nothing. Nothing reads ahead: a step is given no later sample.
 
     opinions (experts) -> regressions -> blend, gate -> P50 -> bounds -> P90
 
@@ -16,7 +16,7 @@ Shapes: S series, H horizons, K experts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,17 @@ REGRESSIONS: dict[str, tuple[str, ...]] = {
 
 EXPERTS: tuple[str, ...] = (*SIMPLE, *REGRESSIONS)
 LAST_VALUE = SIMPLE[0]
+BoolArray = NDArray[np.bool_]
 _COLUMNS = tuple([FEATURES.index(name) for name in names] for names in REGRESSIONS.values())
-_HINTS = [EXPERTS.index(one) for one in ("dailyChange", "dailyLevel", "hourlyChange", "everything", "median30m")]
+_HINTS = [
+    EXPERTS.index(one) for one in ("dailyChange", "dailyLevel", "hourlyChange", "everything", "median30m")
+]
 
 #: Weight of the last value before anything is known; the others share the rest.
 _LAST_VALUE_PRIOR = 0.5
+
+#: A scheduled change is one when it is this many times the mean change over the horizon.
+SCHEDULED_CHANGES = 2.0
 
 #: Half-life of the losses that skill and coverage are measured over.
 JUDGED_HALF_LIFE_SECONDS = 2 * 86400.0
@@ -67,6 +73,8 @@ class Said:
     experts: FloatArray  #: (S, H, K)
     features: FloatArray  #: (S, H, p)
     blended: FloatArray  #: (S, H)
+    timetable: FloatArray  #: the last value and the scheduled change, (S, H)
+    scheduled: BoolArray  #: whether such a change is due, (S, H)
     p50: FloatArray  #: (S, H)
     bounded: Bounded
 
@@ -98,6 +106,7 @@ class Learner:
     regressions: tuple[Regression, ...]
     blend: Blend
     gate: Gate
+    timetable_gate: Gate  #: whether scheduled changes have come as scheduled
     bounds: BoundState
     record: Record
     pending: tuple[Said, ...]  #: by grid index modulo its length
@@ -111,13 +120,14 @@ class Learner:
             regressions=tuple(Regression.start(series, horizons, np.zeros(len(one))) for one in _COLUMNS),
             blend=Blend.start(series, horizons, prior),
             gate=Gate.start(series, horizons),
+            timetable_gate=Gate.start(series, horizons),
             bounds=BoundState.start(series, grid),
             record=Record.start(series, horizons),
             pending=(),
         )
         window = np.zeros((series, grid.window))
         silent = learner.say(grid, window, 0.0, CurveView.none(series, horizons))
-        silent = _unheard(silent)
+        silent = replace(silent, start=np.full(series, np.nan))
         learner.pending = (silent,) * (grid.horizons[-1] + 1)
         return learner
 
@@ -135,7 +145,10 @@ class Learner:
         ]
         said = np.concatenate([opinions.forecasts, np.stack(regressed, axis=-1)], axis=-1)
         blended = self.blend.say(said)
-        p50 = np.where(self.gate.open, blended, start[:, None])
+        timetable = np.maximum(start[:, None] + opinions.scheduled, 0.0)
+        scheduled = np.abs(opinions.scheduled) > SCHEDULED_CHANGES * self.regressions[0].scale
+        trusted = scheduled & self.timetable_gate.open
+        p50 = np.where(trusted, timetable, np.where(self.gate.open, blended, start[:, None]))
         hints = Hints(
             start=start,
             before=np.where(np.isfinite(window[:, -2]), window[:, -2], start),
@@ -143,21 +156,20 @@ class Learner:
             opinions=said[..., _HINTS],
         )
         bounded = bounds.bound(self.bounds, int((day % 1.0) * grid.day + 1e-6) % grid.day, p50, hints)
-        return Said(start, said, opinions.features, blended, p50, bounded)
+        rise = np.where(trusted & (opinions.scheduled > 0), start[:, None] + opinions.scheduled_most, 0.0)
+        bounded = replace(bounded, p90=np.maximum(bounded.p90, rise))
+        return Said(start, said, opinions.features, blended, timetable, scheduled, p50, bounded)
 
-    def step(
-        self, grid: Grid, index: int, values: FloatArray, window: FloatArray, curve: CurveView
-    ) -> Said:
+    def step(self, grid: Grid, index: int, values: FloatArray, window: FloatArray, curve: CurveView) -> Said:
         """Take in the samples of grid time `index * step` and return what is said there.
 
-        `values`: shape (S,), NaN where silent. `window` ends with them, gaps filled. `curve` must be fitted on
-        earlier samples only.
+        `values`: shape (S,), NaN where silent. `window` ends with them, gaps filled. `curve` must be fitted
+        on earlier samples only.
         """
         self._learn(grid, index, values)
         said = self.say(grid, window, float(index * grid.step_seconds), curve)
         if not np.isfinite(values).all():
-            start = np.where(np.isfinite(values), said.start, np.nan)
-            said = Said(start, said.experts, said.features, said.blended, said.p50, said.bounded)
+            said = replace(said, start=np.where(np.isfinite(values), said.start, np.nan))
         slots = list(self.pending)
         slots[index % len(slots)] = said
         self.pending = tuple(slots)
@@ -171,9 +183,9 @@ class Learner:
             return
         start = np.where(known, start, 0.0)
         actual = np.where(known, values[:, None], start)
-        features, said, blended, p50 = (
-            np.stack([one[:, place] for place, one in enumerate(each)], axis=1)
-            for each in zip(*((one.features, one.experts, one.blended, one.p50) for one in past), strict=True)
+        features, said, blended, timetable, scheduled, p50 = (
+            np.stack([getattr(one, name)[:, place] for place, one in enumerate(past)], axis=1)
+            for name in ("features", "experts", "blended", "timetable", "scheduled", "p50")
         )
         bounded = _at_horizons([one.bounded for one in past])
         learning = Learning(grid)
@@ -181,8 +193,10 @@ class Learner:
         for regression, columns in zip(self.regressions, _COLUMNS, strict=True):
             learning.learn(regression, features[..., columns], actual - start, known)
         self.blend.learn(said, blended, np.sign(blended - actual) * known, grid.step_seconds)
-        gain = (np.abs(start - actual) - np.abs(blended - actual)) * known
-        self.gate.learn(gain, grid.step_seconds)
+        plain = np.abs(start - actual)
+        self.gate.learn((plain - np.abs(blended - actual)) * known, grid.step_seconds)
+        by_timetable = (plain - np.abs(timetable - actual)) * known * scheduled
+        self.timetable_gate.learn(by_timetable, grid.step_seconds)
         origins = (index - np.array(grid.horizons)) % grid.day
         self._judge(grid, bounded, p50, start, actual, known)
         bounds.learn(self.bounds, quantile, origins, bounded, p50, start, actual, known)
@@ -198,7 +212,7 @@ class Learner:
         p50: FloatArray,
         start: FloatArray,
         actual: FloatArray,
-        known: NDArray[np.bool_],
+        known: BoolArray,
     ) -> None:
         fade = 0.5 ** (grid.step_seconds / JUDGED_HALF_LIFE_SECONDS)
         widened = bounded.bounds[..., bounds.LAST_VALUE_BOUND]
@@ -215,8 +229,8 @@ class Learner:
             total += loss * known
 
     def speaker(self, place: int) -> list[str]:
-        """Return who speaks at a horizon for each series: the last value, or the heaviest expert and others."""
-        heaviest = self.blend.weights[:, place].argmax(axis=-1)
+        """Return who speaks at a horizon for each series: the last value, or the heaviest expert and
+        others.""" heaviest = self.blend.weights[:, place].argmax(axis=-1)
         opened = self.gate.open[:, place]
         return [
             f"blend:{EXPERTS[one]}" if speaks else LAST_VALUE
@@ -270,16 +284,11 @@ def _mean_known(values: FloatArray) -> FloatArray:
     return np.asarray(np.where(there, values, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
 
 
-def _unheard(said: Said) -> Said:
-    start = np.full_like(said.start, np.nan)
-    return Said(start, said.experts, said.features, said.blended, said.p50, said.bounded)
-
-
 def _at_horizons(said: list[Bounded]) -> Bounded:
     """Return each horizon's column of what was said at that horizon's own origin."""
     return Bounded(
         *(
             np.stack([getattr(one, name)[:, place] for place, one in enumerate(said)], axis=1)
-            for name in ("yardsticks", "margins", "features", "bounds", "blended", "p90")
+            for name in ("yardsticks", "margins", "features", "bounds", "blended", "corrected", "p90")
         )
     )

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from drse_forecaster.accuracy import Score
 from drse_forecaster.contract import ForecastState, JobForecast
-from drse_forecaster.correction import LAST_VALUE
+from drse_forecaster.learner import LAST_VALUE
 from drse_forecaster.queries import JOB_LABEL, NAMESPACE_LABEL
 from drse_forecaster.series import JobKey
 from drse_forecaster.source import SourceErrorKind
@@ -60,8 +60,14 @@ class Metrics:
         )
         self.fit_seconds = Histogram(
             "drse_forecast_fit_seconds",
-            "Time of one fit of one series.",
+            "Time of the fits of all series at one cut.",
             ["model"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.replay_seconds = Histogram(
+            "drse_forecast_replay_seconds",
+            "Time of learning from the histories of jobs that are new here.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -137,7 +143,7 @@ def _quality(shown: Shown) -> Iterator[Metric]:
     )
     series = GaugeMetricFamily("drse_forecast_series", "Jobs by state of their forecast.", labels=["state"])
     for forecast in shown.forecasts:
-        active.add_metric(_labels(forecast), float(forecast.model not in (None, LAST_VALUE.name)))
+        active.add_metric(_labels(forecast), float(forecast.model not in (None, LAST_VALUE)))
         if forecast.as_of is not None:
             age.add_metric(_labels(forecast), max(shown.now - forecast.as_of.timestamp(), 0.0))
         if forecast.skill is not None:

@@ -1,13 +1,12 @@
 """Models that learn the shape of a load over days.
 
-The problem: work comes back at the same time each day, often as a ramp that is over within minutes, and a
-forecast is needed every minute for every job. The approach: a model turns a history into a `Curve`, which
-gives the expected load at any time and costs microseconds to read. Prophet does the learning; its curve is
-then evaluated here in numpy from the fitted parameters, because `Prophet.predict` takes 6 ms for a handful
-of points and this takes 0.02 ms.
+The problem: work comes back at the same time each day, often as a ramp that is over within minutes, and
+thousands of jobs want that learned. The approach: a model turns many histories at once into curves. Prophet's
+model is fitted by `seasonal`, a thousand weeks of minutes in a second; what does not converge there goes to
+Prophet itself, with Stan, one by one.
 
-Neighbours: `correction` pulls a curve towards the newest samples; `backtest` and `gate` decide whether it may
-speak. A new model is a new class with `name`, `min_history_seconds` and `fit`.
+Neighbours: `experts` follow a curve from the newest samples; `blending` decides whether it is believed. A new
+model is a new class with `name`, `min_history_seconds` and `fit_many`.
 
 Source: Taylor and Letham, "Forecasting at scale", The American Statistician 72(1), 2018 (Prophet).
 """
@@ -21,16 +20,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from drse_forecaster import seasonal
+from drse_forecaster.curves import SECONDS_PER_DAY, Curve, ProphetCurve, Seasonality
 from drse_forecaster.series import FloatArray
 
 if TYPE_CHECKING:
     from prophet import Prophet
 
-SECONDS_PER_DAY = 86400.0
-
 #: 60 harmonics of a day resolve a ramp of ten minutes; with the default of 4 it is smeared over hours.
-#: Measured on recorded loads, 60 beat 30 and 45 on most series, and where a curve is of no use its pull is
-#: learned away.
 DAILY_ORDER = 60
 WEEKLY_ORDER = 3
 
@@ -39,16 +36,8 @@ class FitError(Exception):
     """A model could not be fitted to a series; the message says why."""
 
 
-class Curve(Protocol):
-    """A fitted model: the expected load at any time."""
-
-    def at(self, times: FloatArray) -> FloatArray:
-        """Return the expected load in GPU-equivalents at unix times (seconds), same shape."""
-        ...
-
-
 class Model(Protocol):
-    """Learns a curve from a history."""
+    """Learns curves from histories."""
 
     @property
     def name(self) -> str: ...
@@ -58,65 +47,9 @@ class Model(Protocol):
         """Histories shorter than this are not worth a fit."""
         ...
 
-    def fit(self, times: FloatArray, values: FloatArray) -> Curve:
-        """Learn from values (GPU-equivalents, gaps as NaN) at unix times, both of shape (n,).
-
-        Raises FitError.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FlatCurve:
-    """Zero at all times: what is left for `correction` is then the level of the newest samples itself."""
-
-    def at(self, times: FloatArray) -> FloatArray:
-        return np.zeros_like(times)
-
-
-@dataclass(frozen=True, slots=True)
-class Seasonality:
-    """One Fourier block: period in days and number of harmonics."""
-
-    name: str
-    period_days: float
-    order: int
-
-    def features(self, days: FloatArray) -> FloatArray:
-        """Return Prophet's features, shape (n, 2 * order): sine, cosine of each harmonic, days since
-        epoch."""
-        angle = 2 * np.pi * np.outer(days, np.arange(1, self.order + 1)) / self.period_days
-        features = np.empty((days.size, 2 * self.order))
-        features[:, 0::2], features[:, 1::2] = np.sin(angle), np.cos(angle)
-        return features
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ProphetCurve:
-    """Prophet's additive model, evaluated from its parameters.
-
-    load(t) = scale * (k t' + m + sum_i delta_i (t' - s_i)+ + features(t) . beta), t' = (t - start) / span.
-    """
-
-    start: float  #: unix seconds of the first sample
-    span: float  #: seconds from the first sample to the last
-    scale: float  #: Prophet's y_scale, GPU-equivalents
-    growth: float  #: k
-    offset: float  #: m
-    changepoints: FloatArray  #: s, in t' units, shape (c,)
-    deltas: FloatArray  #: shape (c,)
-    beta: FloatArray  #: shape (f,), the seasonalities' coefficients in order
-    seasonalities: tuple[Seasonality, ...]
-
-    def at(self, times: FloatArray) -> FloatArray:
-        scaled = (times - self.start) / self.span
-        hinges = np.maximum(scaled[:, None] - self.changepoints[None, :], 0.0)
-        trend = self.growth * scaled + self.offset + hinges @ self.deltas
-        if self.seasonalities:
-            days = times / SECONDS_PER_DAY
-            features = np.hstack([season.features(days) for season in self.seasonalities])
-            trend = trend + features @ self.beta
-        return np.asarray(self.scale * trend, dtype=np.float64)
+    def fit_many(self, times: FloatArray, values: FloatArray) -> list[Curve | FitError]:
+        """Learn from values (GPU-equivalents, gaps as NaN), shape (S, n), at unix times on a grid, shape
+        (n,).""" ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +61,24 @@ class ProphetModel:
     #: Below two days nothing tells a daily pattern from a one-time event.
     min_history_seconds: float = 2 * SECONDS_PER_DAY
 
-    def fit(self, times: FloatArray, values: FloatArray) -> ProphetCurve:
-        known = np.isfinite(values)
-        times, values = times[known], values[known]
-        if times.size < 4 * self.daily_order:
-            raise FitError(f"{times.size} samples are too few for {self.daily_order} daily harmonics.")
+    def fit_many(self, times: FloatArray, values: FloatArray) -> list[Curve | FitError]:
         seasonalities = self._seasonalities(float(times[-1] - times[0]))
-        return _fit_prophet(times, values, seasonalities)
+        found: list[Curve | FitError] = []
+        for row, curve in enumerate(seasonal.fit_many(times, values, seasonalities)):
+            found.append(curve if curve is not None else self._fit_alone(times, values[row], seasonalities))
+        return found
+
+    def _fit_alone(
+        self, times: FloatArray, values: FloatArray, seasonalities: tuple[Seasonality, ...]
+    ) -> Curve | FitError:
+        """Fit with Stan what the batch could not; failing is an outcome."""
+        known = np.isfinite(values)
+        if int(known.sum()) < 4 * self.daily_order:
+            return FitError(f"{int(known.sum())} samples are too few for {self.daily_order} daily harmonics.")
+        try:
+            return fit_prophet(times[known], values[known], seasonalities)
+        except FitError as error:
+            return error
 
     def _seasonalities(self, span: float) -> tuple[Seasonality, ...]:
         daily = Seasonality("daily", 1.0, self.daily_order)
@@ -143,9 +87,10 @@ class ProphetModel:
         return (daily, Seasonality("weekly", 7.0, WEEKLY_ORDER))
 
 
-def _fit_prophet(
+def fit_prophet(
     times: FloatArray, values: FloatArray, seasonalities: tuple[Seasonality, ...]
 ) -> ProphetCurve:
+    """Fit one history (no NaN) with Prophet and Stan. Raises FitError."""
     import pandas as pd  # this and Prophet take seconds to import, and only a process that fits needs them
 
     model = build_prophet(seasonalities)

@@ -1,7 +1,7 @@
 """The maximum a posteriori fit of Prophet's additive model, for many series at once.
 
-The problem: Prophet hands one series after the other to Stan's L-BFGS, which reads all samples in every step: a
-second for a week of minutes. The approach: with a linear trend and additive terms the log-posterior is
+The problem: Prophet hands one series after the other to Stan's L-BFGS, which reads all samples in every
+step: a second for a week of minutes. The approach: with a linear trend and additive terms the log-posterior is
 
     -N log s - RSS / (2 s^2) - 2 s^2 - k^2 / 50 - m^2 / 50 - sum |delta_i| / tau - sum beta_j^2 / (2 sigma_j^2)
 
@@ -9,9 +9,9 @@ and the samples enter only through X'X, X'y and y'y, which are formed once. What
 
 1. Given the noise s, everything but `delta` is Gaussian. In the basis that diagonalises X'X against the prior
    it is eliminated for any s by a division, and series on the same grid share that basis.
-2. The 25 or so `delta` are left with a lasso, because their prior is Laplace's. Coordinate descent finds their
-   signs, one linear solve on the support then gives the exact minimum, and the Karush-Kuhn-Tucker conditions
-   prove it. A series is *converged* only when they hold.
+2. The 25 or so `delta` are left with a lasso, because their prior is Laplace's. Coordinate descent finds
+   their signs, one linear solve on the support then gives the exact minimum, and the Karush-Kuhn-Tucker
+   conditions prove it. A series is *converged* only when they hold.
 3. Given the coefficients, s has a closed form. Steps 1 to 3 repeat until s stands still; each only ever
    raises the posterior.
 
@@ -51,8 +51,8 @@ BoolArray = NDArray[np.bool_]
 class Design:
     """Cross products of the features of G grids, and the scales of the priors.
 
-    Gaussian features g are (t, 1, seasonal features), in this order; d are the hinges (t - changepoint)+. G is 1
-    when all series share one grid, else the number of series.
+    Gaussian features g are (t, 1, seasonal features), in this order; d are the hinges (t - changepoint)+. G
+    is 1 when all series share one grid, else the number of series.
     """
 
     gg: FloatArray  #: (G, q, q)
@@ -202,8 +202,9 @@ def _lasso(
     """Minimise 1/2 d'Ad - b'd + penalty |d|_1 for each row, from `start`.
 
     Shapes (n, c, c), (n, c), (n,), (n, c). Returns the minima and whether each is proven to be one. An active
-    set method: solve on the support as if signs were given; where a sign would change, stop there and drop that
-    coordinate; where all hold, let in the coordinate whose gradient its penalty cannot hold, until there is none.
+    set method: solve on the support as if signs were given; where a sign would change, stop there and drop
+    that coordinate; where all hold, let in the coordinate whose gradient its penalty cannot hold, until
+    there is none.
     """
     found = start.copy()
     cold = ~found.any(axis=1)
@@ -256,7 +257,9 @@ def _solve_on_support(a: FloatArray, b: FloatArray, penalty: FloatArray, signs: 
     return np.linalg.solve(system, right[..., None])[..., 0]
 
 
-def _advance(here: FloatArray, exact: FloatArray, signs: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+def _advance(
+    here: FloatArray, exact: FloatArray, signs: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Go from `here` towards `exact` until a sign would change, which then becomes zero.
 
     Returns the new point, its signs, and whether `exact` was reached.

@@ -2,11 +2,12 @@
 
 The problem: least squares on loads learns a few bursts, and a fit a day learns them a day late. The approach:
 iteratively reweighted least squares in one pass. Each example enters two sums with the weight that makes its
-square count like the wanted loss at the present error; older examples fade; the weights are the solution of the
-ridge system. The ridge holds them to a prior (zero: the last value) until examples outweigh it.
+square count like the wanted loss at the present error; older examples fade; the weights are the solution of
+the ridge system. The ridge holds them to a prior (zero: the last value) until examples outweigh it.
 
 With weight tau / |e| above and (1 - tau) / |e| below the forecast, the minimum is the tau-quantile; tau = 1/2
-gives least absolute deviations. Source: Schlossmacher, JASA 68(344), 1973; Koenker, "Quantile Regression", 2005.
+gives least absolute deviations. Source: Schlossmacher, JASA 68(344), 1973; Koenker, "Quantile Regression",
+2005.
 
 Shapes: S series, H horizons, p features.
 """

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from drse_forecaster.accuracy import Ledger
+from drse_forecaster.book import ReplayOutcome
 from drse_forecaster.contract import ForecastList
-from drse_forecaster.learning import FitOutcome, FitTask
 from drse_forecaster.metrics import Metrics, Shown
-from drse_forecaster.rounds import Forecaster
+from drse_forecaster.rounds import Forecaster, Outcome, Task
 from drse_forecaster.series import FINE_STEP_SECONDS, JobSamples
 from drse_forecaster.source import LoadSource, SourceError
 
@@ -95,11 +95,11 @@ class Runner:
 
     @property
     def fitting(self) -> bool:
-        """Whether fits are under way."""
+        """Whether fits or replays are under way."""
         return self._fitting is not None and not self._fitting.done()
 
     async def fits_done(self) -> None:
-        """Return when no fits are under way, after what they changed has been published."""
+        """Return when neither fits nor replays are under way, after what they changed has been published."""
         if self._fitting is not None:
             await asyncio.wait([self._fitting])
 
@@ -111,10 +111,9 @@ class Runner:
             await self._publish(problem)
         self.beat = self.clock()
         if not self.fitting:
-            async with self._busy:
-                tasks = await asyncio.to_thread(self.forecaster.due_fits, self.clock())
+            tasks = await self._due()
             if tasks:
-                self._fitting = asyncio.create_task(self._fit(tasks), name="fits")
+                self._fitting = asyncio.create_task(self._work(tasks), name="fits")
 
     def pause(self) -> float:
         """Return seconds until the next round: just after the next minute's scrape, or sooner after a
@@ -164,32 +163,40 @@ class Runner:
         generated = datetime.fromtimestamp(self.clock(), UTC)
         self.published = Published(ForecastList(generated_at=generated, forecasts=answers), problem)
 
-    async def _fit(self, tasks: list[FitTask]) -> None:
-        """Run all tasks, then publish what they changed; rounds in between use what is done by then."""
-        running = [asyncio.create_task(self._fit_one(task), name=f"fit {task.key}") for task in tasks]
-        try:
-            for done in asyncio.as_completed(running):
-                outcome = await done
-                async with self._busy:
-                    self.forecaster.learn([outcome])
-        finally:
-            for one in running:
-                one.cancel()
-        await self._publish(self.published.problem if self.published else None)
-        logger.info("fits done", extra={"fits": len(tasks)})
+    async def _due(self) -> list[Task]:
+        async with self._busy:
+            return await asyncio.to_thread(self.forecaster.due_work, self.clock())
 
-    async def _fit_one(self, task: FitTask) -> FitOutcome:
-        try:
-            outcome = await asyncio.get_running_loop().run_in_executor(self.fit_executor, task.run)
-        except Exception as error:  # one series must not end the fits of all others
-            logger.exception(
-                "fit failed unexpectedly", extra={"job": str(task.key), "model": task.model.name}
-            )
-            outcome = FitOutcome(task, None, f"{task.model.name} failed: {error}", 0.0)
-        self.metrics.fit_seconds.labels(task.model.name).observe(outcome.seconds)
-        if outcome.error is not None:
-            self.metrics.fit_errors.labels(task.model.name).inc()
-            logger.warning("fit failed", extra={"job": str(task.key), "problem": outcome.error})
+    async def _work(self, tasks: list[Task]) -> None:
+        """Run what is due until nothing is, then publish; rounds in between use what is done by then."""
+        done = 0
+        while tasks:
+            running = [asyncio.create_task(self._run(task), name=type(task).__name__) for task in tasks]
+            try:
+                for each in asyncio.as_completed(running):
+                    outcome = await each
+                    async with self._busy:
+                        await asyncio.to_thread(self.forecaster.learn, [outcome])
+                    self.beat = self.clock()
+            finally:
+                for one in running:
+                    one.cancel()
+            done += len(tasks)
+            tasks = await self._due()
+        await self._publish(self.published.problem if self.published else None)
+        logger.info("learned", extra={"tasks": done})
+
+    async def _run(self, task: Task) -> Outcome:
+        run: Callable[[], Outcome] = task.run
+        outcome = await asyncio.get_running_loop().run_in_executor(self.fit_executor, run)
+        if isinstance(outcome, ReplayOutcome):
+            self.metrics.replay_seconds.observe(outcome.seconds)
+            return outcome
+        name = outcome.task.model.name
+        self.metrics.fit_seconds.labels(name).observe(outcome.seconds)
+        for key, error in outcome.errors:
+            self.metrics.fit_errors.labels(name).inc()
+            logger.warning("fit failed", extra={"job": str(key), "problem": str(error)})
         return outcome
 
     def _shown(self) -> Shown:

@@ -1,10 +1,10 @@
 """Prophet's model for many histories at once, from samples to curves.
 
-The problem: thousands of jobs want a week of minutes each turned into a daily pattern, every few hours, on one
-core. The approach: features and scaling as Prophet defines them, but cross products (`posterior.Design`) formed
-by the phase of the seasons: all samples at the same time of day share their seasonal features, so they are added
-up first. Histories known at the same times share everything but X'y, and are solved together; one with gaps or a
-later start is a group of its own.
+The problem: thousands of jobs want a week of minutes each turned into a daily pattern, every few hours, on
+one core. The approach: features and scaling as Prophet defines them, but cross products (`posterior.Design`)
+formed by the phase of the seasons: all samples at the same time of day share their seasonal features, so
+they are added up first. Histories known at the same times share everything but X'y, and are solved together;
+one with gaps or a later start is a group of its own.
 
 What this does not do: anything but a linear trend with Prophet's default changepoints and additive Fourier
 seasonalities. `models.ProphetModel` falls back to Prophet with Stan for a fit that does not converge here.
@@ -45,19 +45,20 @@ def fit_many(
 ) -> list[ProphetCurve | None]:
     """Return the curve of each history, None where it did not converge or holds too few samples.
 
-    `times`: unix seconds on a regular grid, shape (n,); `values`: GPU-equivalents, NaN for gaps, shape (S, n).
+    `times`: unix seconds on a regular grid, shape (n,); `values`: GPU-equivalents, NaN for gaps, shape (S,
+    n).
     """
     groups: defaultdict[bytes, list[int]] = defaultdict(list)
     known = np.isfinite(values)
-    for row in np.flatnonzero(known.sum(axis=1) >= MIN_SAMPLES):
-        groups[known[row].tobytes()].append(int(row))
+    for place in map(int, np.flatnonzero(known.sum(axis=1) >= MIN_SAMPLES)):
+        groups[known[place].tobytes()].append(place)
     found: list[ProphetCurve | None] = [None] * values.shape[0]
     phases = _Phases.of(times, seasonalities)
     for batch in _batches(list(groups.values())):
         grids = [_Grid.of(times, known[rows[0]]) for rows in batch]
         rows = [row for group in batch for row in group]
-        for row, curve in zip(rows, _fit(values, batch, grids, phases, seasonalities), strict=True):
-            found[row] = curve
+        for place, curve in zip(rows, _fit(values, batch, grids, phases, seasonalities), strict=True):
+            found[place] = curve
     return found
 
 

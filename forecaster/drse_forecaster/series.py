@@ -108,6 +108,18 @@ class Ring:
         times = np.arange(newest - values.size + 1, newest + 1, dtype=np.float64) * self.step_seconds
         return times, values
 
+    def until(self, index: int, count: int) -> FloatArray:
+        """Return the `count` values up to grid index `index` (time / step), oldest first, NaN where
+        unknown.""" found = np.full(count, np.nan)
+        if self._end is not None:
+            size = self._values.size
+            last = size - 1 - (self._end - index)  # place of `index` in the ring; may lie outside
+            first = last - count + 1
+            low, high = max(first, 0), min(last + 1, size)
+            if low < high:
+                found[low - first : high - first] = self._values[low:high]
+        return found
+
     def back_from(self, time: float, step_seconds: int, count: int) -> FloatArray:
         """Return the values at `time`, `time - step`, ..., oldest first, shape (count,), NaN where
         unknown."""
@@ -150,17 +162,30 @@ class JobSeries:
         if times[last] >= self.newest:
             self.newest, self.newest_value = float(times[last]), float(values[last])
 
-    def recent(self, count: int) -> FloatArray:
-        """Return `count` values a coarse step apart, ending at the newest sample, oldest first, NaN if
-        unknown.
+    def window(self, count: int) -> FloatArray:
+        """Return `count` values a coarse step apart, ending at the newest sample, gaps filled, oldest first.
 
-        They are in phase with the newest minute, so a forecast made between two coarse grid times starts from
-        numbers of just the kind that the backtest started from.
+        They are in phase with the newest minute, so that a forecast made between two coarse grid times starts
+        from numbers of just the kind that were learned from: the minutes of the last hours as they are, older
+        values between their neighbours on the grid. NaN before the series begins.
         """
-        values = self.fine.back_from(self.newest, self.shape.step_seconds, count)
-        if count and not math.isfinite(values[-1]):
-            values[-1] = self.newest_value
+        step = self.shape.step_seconds
+        index = int(self.newest // step)
+        share = (self.newest - index * step) / step
+        coarse = _filled(self.coarse.until(index, count))
+        after = np.append(coarse[1:], self.newest_value)
+        values = coarse + share * (after - coarse)
+        fine = self.fine.back_from(self.newest, step, min(count, self.shape.recent_seconds // step))
+        known = np.isfinite(fine)
+        values[-fine.size :][known] = fine[known]
+        values[-1] = self.newest_value
         return values
+
+
+def _filled(values: FloatArray) -> FloatArray:
+    known = np.isfinite(values)
+    newest = np.maximum.accumulate(np.where(known, np.arange(values.size), 0))
+    return np.asarray(values[newest])
 
 
 class SeriesStore:

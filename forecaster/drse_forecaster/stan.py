@@ -1,8 +1,9 @@
 """The batched solver as a backend of Prophet itself.
 
 `Prophet.stan_backend` is the object that turns prepared data into parameters. `MapBackend` does so with
-`posterior.maximise` where its mathematics apply (linear trend, additive terms, MAP) and hands everything else,
-and whatever it cannot prove to be a maximum, to Prophet's own Stan backend. Which one spoke is in `solved_by`.
+`posterior.maximise` where its mathematics apply (linear trend, additive terms, MAP) and hands everything
+else, and whatever it cannot prove to be a maximum, to Prophet's own Stan backend. Which one spoke is in
+`solved_by`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drse_forecaster.learner import LAST_VALUE
 from drse_forecaster.rounds import Forecaster, ForecasterSettings
 from drse_forecaster.series import FloatArray, JobKey, JobSamples
 from drse_local.series import RecordedSeries, read_series, series_path
@@ -42,11 +43,12 @@ def test_rise_is_seen_before_the_load_asks_for_it(recorded: RecordedSeries, hour
     forecaster = Forecaster(ForecasterSettings())
     key = JobKey("team", "chat")
     forecaster.ingest([JobSamples(key, times, load(times)) for times in (week, recent)], now)
-    forecaster.learn([task.run() for task in forecaster.due_fits(now)])
+    while tasks := forecaster.due_work(now):
+        forecaster.learn([task.run() for task in tasks])
     (answer,) = forecaster.answer(now)
 
     highest, point = answer.highest_p90(10), answer.at(10)
-    assert answer.model == "prophet+ar" and answer.skill is not None and answer.skill < 1
+    assert answer.model != LAST_VALUE and answer.skill is not None and answer.skill < 1
     assert answer.load is not None and answer.load < 0.55 * CAPACITY
     assert highest is not None and highest > 1.1 * CAPACITY
     coming = float(load(np.array([now + 600]))[0])

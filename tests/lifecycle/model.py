@@ -105,6 +105,18 @@ class Cluster:
             if "deletionTimestamp" in claim["metadata"] and not self.users(claim_name):
                 self.remove("ResourceClaim", claim_name)
 
+    def collect_garbage(self) -> None:
+        """As the controller manager does: what belongs to a job that is gone, pods on a node that is gone."""
+        alive = {document["metadata"]["uid"] for document in self.objects["DeepSeekJob"].values()}
+        for kind in ("Pod", "ResourceClaim"):
+            for name, document in list(self.objects[kind].items()):
+                owners = document["metadata"].get("ownerReferences", ())
+                if any(owner["uid"] not in alive for owner in owners):
+                    self.delete(kind, name, document["metadata"]["uid"])
+        for name, pod in list(self.objects["Pod"].items()):
+            if pod["spec"].get("nodeName") not in (None, *self.objects["Node"]):
+                self.remove("Pod", name)
+
     # -- looking ---------------------------------------------------------------------------------------
 
     def users(self, claim: str) -> list[str]:

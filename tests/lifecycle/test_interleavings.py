@@ -219,9 +219,7 @@ class Interleavings(RuleBasedStateMachine):
             for name in self.pods(bound=False):
                 self.bind(name)
             self.kubelet_lets_go()
-            for name in self.pods(bound=True):
-                if self.cluster.objects["Pod"][name]["spec"]["nodeName"] not in self.cluster.objects["Node"]:
-                    self.cluster.remove("Pod", name)  # as the pod garbage collector does
+            self.cluster.collect_garbage()
             self.cluster.now += 65
         self.hears_all()
         for name, document in self.cluster.objects["DeepSeekJob"].items():

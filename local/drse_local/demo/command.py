@@ -16,7 +16,7 @@ from drse_local.demo.session import Demo, Options, Outcome
 def run_demo(options: Options, json: bool) -> int:
     """Run it and print what came out. Returns the exit status."""
     console = Console()
-    screen = None if json or not console.is_terminal or options.once else Screen(console)
+    screen = None if json or not console.is_terminal else Screen(console)
     outcome = asyncio.run(Demo(options, Progress(), screen).run())
     _explain(outcome)
     if json:
@@ -35,7 +35,7 @@ def _explain(outcome: Outcome) -> None:
 
 
 def _status(outcome: Outcome, options: Options) -> int:
-    """Unattended, all conditions count; a person may stop when it pleases, but two holders are never right."""
+    """Unattended, all conditions count. A person may stop at any time, but two holders are never right."""
     if outcome.failures or outcome.result.double_assignments:
         return 1
     return 1 if options.once and outcome.stopped else 0

@@ -103,8 +103,9 @@ class Demo:
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
-            self._asked_to_stop = True
-            work.cancel()
+            if not self._asked_to_stop:  # once: a second signal must not cut the orderly stop short
+                self._asked_to_stop = True
+                work.cancel()
 
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, stop)
@@ -133,9 +134,9 @@ class Demo:
         cluster = LocalCluster(fleet=self._fleet, monitoring=MonitoringOptions(load_scenario(SCENARIO)))
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._progress.say, "Stopped.")
+            fleet = f"{len(self._fleet.nodes)} nodes and {len(self._fleet.gpus)} GPUs"
             with self._progress.step(
-                f"Starting a control plane with {len(self._fleet.nodes)} nodes and {len(self._fleet.gpus)} GPUs, "
-                "and Prometheus with a week of recorded load"
+                f"Starting a control plane with {fleet}, and Prometheus with a week of recorded load"
             ):
                 await stack.enter_async_context(cluster)
             with self._progress.step("Installing the chart with helm; starting operator and forecaster"):

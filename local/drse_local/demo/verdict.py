@@ -18,8 +18,8 @@ class Result(BaseModel):
 
     jobs_applied: examples in the API server. jobs_running: those that run, or have run to their good end.
     jobs_waiting_with_reason: those that hold nothing and say why. devices_assigned: GPUs that jobs hold at
-    the end. double_assignments: devices seen in two hands at any instant. pods_bound_elsewhere: pods seen on a
-    node or with devices that were not promised to them. scale_ups: decisions to grow.
+    the end. double_assignments: devices seen in two hands at any instant. pods_bound_elsewhere: pods seen on
+    a node or with devices that were not promised to them. scale_ups: decisions to grow.
     scale_up_load_ratio_at_decision: load measured by Prometheus at the first of them / GPUs held then.
     seconds_decision_before_load_crossed_threshold: from that decision to the instant at which the measured
     load rose above scaleUpAt of those GPUs. Null: not known. seconds_total: from start to stop.
@@ -138,8 +138,8 @@ def result(ledger: Ledger, applied: Collection[JobKey], first: FirstScaleUp | No
         double_assignments=len(ledger.doubly_held),
         pods_bound_elsewhere=len(ledger.bound_elsewhere),
         scale_ups=len(ledger.scale_ups),
-        scale_up_load_ratio_at_decision=_rounded(first and first.ratio, 3),
-        seconds_decision_before_load_crossed_threshold=_rounded(first and first.lead, 1),
+        scale_up_load_ratio_at_decision=_rounded(first.ratio if first else None, 3),
+        seconds_decision_before_load_crossed_threshold=_rounded(first.lead if first else None, 1),
         seconds_total=round(seconds, 1),
     )
 

@@ -184,7 +184,7 @@ def _first_line(service: Service, now: float) -> Text:
     if first.lead is not None and first.crossed_at is not None:
         line.append(f"; load passed {decision.threshold:.1f} at {_time(first.crossed_at)}, ", "default")
         return line.append(f"{_clock(first.lead)} later", "bold green")
-    when = service.forecast and expected_crossing(service.forecast, decision.threshold)
+    when = expected_crossing(service.forecast, decision.threshold) if service.forecast else None
     if when is None:
         return line
     return line.append(f"; load passes {decision.threshold:.1f} in about {_clock(when - now)}", "bold yellow")

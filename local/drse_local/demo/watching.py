@@ -1,8 +1,9 @@
 """A collection of the API server as a stream of its states, one for each change.
 
-Where only the present matters `apiclient.Mirror` does; here no state may be skipped, because a device that two
-claims held for an instant must be found. Within one collection the API server tells changes in their order, so
-every state yielded is one that really was. (States between a failed watch and the next list are not seen.)
+Where only the present matters `apiclient.Mirror` does; here no state may be skipped, because a device that
+two claims held for an instant must be found. Within one collection the API server tells changes in their
+order, so every state yielded is one that really was. (States between a failed watch and the next list are not
+seen.)
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from drse_operator.admission.snapshot import Device
+from drse_operator.admission.snapshot import Device, FlowKey, FlowState, Mark
 from drse_operator.api.enums import DeviceSelection
 from drse_operator.api.keys import JobKey
 from drse_operator.api.reasons import WaitReason
@@ -33,6 +34,9 @@ class Assign:
     uid: str
     shape: Shape
     placements: tuple[Placement, ...]
+    #: What the job's flow is charged for it, in seconds of the whole cluster, and the share of it taken.
+    charged: float = 0.0
+    share: float = 0.0
 
 
 class ReleaseReason(StrEnum):
@@ -75,9 +79,23 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What the next snapshot has to bring back: see :class:`~drse_operator.admission.snapshot.Snapshot`.
+
+    ``marks`` holds the places of jobs that had none when the plan was made, by uid.
+    """
+
+    flows: Mapping[FlowKey, FlowState] = field(default_factory=dict)
+    virtual_time: Mapping[str, float] = field(default_factory=dict)
+    clock_at: float | None = None
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decisions made from one snapshot, assignments in the order they were promised."""
 
     assign: tuple[Assign, ...] = ()
     release: tuple[Release, ...] = ()
     wait: tuple[Wait, ...] = ()
+    memory: Memory = Memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import islice
 
 from drse_operator.api.enums import DeviceSelection, TaskType, TopologyMode, TopologyScope
@@ -48,26 +49,72 @@ class Node:
         return self.domains.get(scope) or f"node:{self.name}"
 
 
+class Ordering(StrEnum):
+    """Order of the jobs of one flow, below their priority."""
+
+    FAIR_SOJOURN = "FairSojourn"
+    FIFO = "Fifo"
+
+
+class Preemption(StrEnum):
+    """Whether jobs of a queue with a higher priority may take GPUs from those with a lower one."""
+
+    NEVER = "Never"
+    LOWER_PRIORITY = "LowerPriority"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FlowKey:
+    """What fairness is kept between: a queue's jobs of one task type."""
+
+    queue: str
+    task_type: TaskType
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A GPUQueue with what its jobs hold now, in GPUs."""
+    """A GPUQueue with what its jobs hold now, in GPUs.
+
+    ``task_weights`` multiplies the weight for flows of a task type (1 where left out). A queue whose
+    waiting jobs stay within ``guaranteed`` may take GPUs back from queues that hold more than theirs.
+    ``min_runtime`` seconds is how long a job of the queue runs before it can be preempted.
+    """
 
     name: str
     weight: int
     guaranteed: int
     limit: int | None
     held: int
+    ordering: Ordering = Ordering.FAIR_SOJOURN
+    task_weights: Mapping[TaskType, float] = field(default_factory=dict)
+    preemption: Preemption = Preemption.NEVER
+    min_runtime: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """GPUs that one worker of a job already holds."""
+    """GPUs that one worker of a job already holds.
+
+    ``since`` is when they were assigned (seconds since the epoch); ``charged`` this worker's part of what
+    its flow was charged for them (seconds of the whole cluster).
+    """
 
     replica: int
     worker: int
     node: str
     count: int
     ready: bool = False
+    since: float | None = None
+    charged: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A job's place in the virtual system of its flow, fixed at arrival: the flow's clock then, and the
+    clock at which equal sharing would end the job."""
+
+    arrived: float
+    key: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +145,15 @@ class Job:
     topology_mode: TopologyMode = TopologyMode.PREFERRED
     expected_duration: float | None = None
     started_at: float | None = None
+    model: str = ""
+    mark: Mark | None = None
+    #: How often the job has been preempted; one that has been preempts nobody itself.
+    preempted: int = 0
+
+    @property
+    def flow(self) -> FlowKey:
+        """The flow that the job belongs to."""
+        return FlowKey(self.queue, self.task_type)
 
     @property
     def held_replicas(self) -> tuple[int, ...]:
@@ -126,9 +182,52 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowState:
+    """What is remembered of a flow, from plan to plan.
+
+    ``finish`` is its finish tag (seconds of the whole cluster per unit of weight), ``virtual`` its virtual
+    clock at the snapshot's ``clock_at``, ``ghosts`` the (key, GPUs) of jobs that have ended although equal
+    sharing would still run them.
+    """
+
+    finish: float = 0.0
+    virtual: float = 0.0
+    ghosts: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that ran to its end: durations are learned from it, and its flow's charge is made exact.
+
+    ``seconds`` is how long it held its GPUs; ``share`` the dominant share of the cluster that it held and
+    ``charged`` what its flow was charged for it (None where unknown: then nothing is corrected).
+    """
+
+    uid: str
+    queue: str
+    task_type: TaskType
+    gpus: int
+    seconds: float
+    ended_at: float
+    model: str = ""
+    expected: float | None = None
+    share: float | None = None
+    charged: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a plan may look at."""
+    """Everything a plan may look at.
+
+    The last four fields are memory that earlier plans left (``Plan.memory``); a snapshot without them plans
+    as if fairness began now. ``virtual_time`` is the start tag that each kind of accelerator has come to;
+    ``clock_at`` when flows' clocks were read (seconds since the epoch).
+    """
 
     nodes: tuple[Node, ...]
     queues: Mapping[str, Queue]
     jobs: tuple[Job, ...]
+    ended: tuple[Ended, ...] = ()
+    flows: Mapping[FlowKey, FlowState] = field(default_factory=dict)
+    virtual_time: Mapping[str, float] = field(default_factory=dict)
+    clock_at: float | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from drse_operator.api.status import DeepSeekJobStatus
 
 #: Seconds between writes of a status in which nothing but detail changed.
-_BOUND_DELAY = 3.0
+_BOUND_DELAY = 15.0
 _SCALING_DELAY = 60.0
 _NEAR_DELAY = 10.0
 _FAR_DELAY = 120.0

@@ -1,0 +1,54 @@
+"""What a waiting job asks for next, interned: jobs that ask for the same need to be tried only once a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from drse_operator.admission.pools import KindId, Pool, kind_id
+from drse_operator.admission.snapshot import Job
+from drse_operator.api.enums import TopologyMode, TopologyScope
+from drse_operator.sizing.shapes import Shape
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """So many replicas at once, each in one of the shapes; workers of a replica as near as asked.
+
+    ``mixes``: each replica may be of another kind (they do not talk to each other). ``options`` are the
+    shapes that the cluster could hold if nobody held anything, with their pools; ``mask`` has one bit for
+    each of their kinds.
+    """
+
+    number: int
+    shapes: tuple[Shape, ...]
+    replicas: int
+    scope: TopologyScope | None
+    mode: TopologyMode
+    mixes: bool
+    least: int
+    options: tuple[tuple[Shape, Pool], ...] = ()
+    mask: int = 0
+    epoch: int = -1
+
+
+@dataclass(slots=True)
+class AskTable:
+    """All asks that have been seen, and a bit for each kind."""
+
+    _asks: dict[tuple[object, ...], Ask] = field(default_factory=dict)
+    _bits: dict[KindId, int] = field(default_factory=dict)
+
+    def of(self, job: Job, replicas: int) -> Ask:
+        """The ask of ``replicas`` replicas of a job at once."""
+        mixes = replicas > 1 and job.task_type.serves
+        key = (job.shapes, replicas, job.topology, job.topology_mode, mixes)
+        ask = self._asks.get(key)
+        if ask is None:
+            least = replicas * min((s.gpus for s in job.shapes), default=0)
+            ask = Ask(len(self._asks), job.shapes, replicas, job.topology, job.topology_mode, mixes, least)
+            self._asks[key] = ask
+        return ask
+
+    def bit(self, shape: Shape) -> int:
+        """The bit of a shape's kind."""
+        return 1 << self._bits.setdefault(kind_id(shape.kind), len(self._bits))

@@ -1,0 +1,143 @@
+"""Which status changes are written at once, and which wait for company."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drse_operator.api import times
+from drse_operator.api.enums import DeviceSelection, Phase
+from drse_operator.api.status import (
+    Assignment,
+    Condition,
+    DeepSeekJobStatus,
+    QueueStatus,
+    ScalingStatus,
+)
+from drse_operator.controller import pace as delays
+from drse_operator.controller.pace import Pace
+
+NOW = 1_000_000.0
+SINCE = times.to_wire(NOW)
+
+
+def waiting(position: int | None, reason: str = "WaitingForTurn", message: str = "") -> QueueStatus:
+    return QueueStatus(position=position, reason=reason, message=message, since=SINCE)
+
+
+def holding(*, bound: bool = False, node: str = "node-0") -> Assignment:
+    return Assignment(
+        replica=0,
+        worker=0,
+        node=node,
+        device_selection=DeviceSelection.COUNT_ONLY,
+        count=1,
+        since=SINCE,
+        bound=bound,
+    )
+
+
+def scaled(**fields: Any) -> ScalingStatus:
+    return ScalingStatus(
+        **{"desired_replicas": 2, "from_replicas": 1, "reason": "WithinThresholds", **fields}
+    )
+
+
+def condition(status: str, message: str = "") -> Condition:
+    return Condition(type="Ready", status=status, reason="X", message=message, last_transition_time=SINCE)
+
+
+Fields = dict[str, Any]
+AT_ONCE = 0.0
+
+CASES = [
+    pytest.param({}, {"phase": Phase.RUNNING}, AT_ONCE, id="phase"),
+    pytest.param({}, {"assignments": (holding(),)}, AT_ONCE, id="a promise"),
+    pytest.param(
+        {"assignments": (holding(),)},
+        {"assignments": (holding(node="node-1"),)},
+        AT_ONCE,
+        id="a promise of another place",
+    ),
+    pytest.param({"failures": 1}, {"failures": 2}, AT_ONCE, id="a failure"),
+    pytest.param({}, {"retry_at": SINCE}, AT_ONCE, id="a back-off"),
+    pytest.param({}, {"succeeded_replicas": (0,)}, AT_ONCE, id="a replica that has ended"),
+    pytest.param({}, {"queue": waiting(30)}, AT_ONCE, id="a wait begins"),
+    pytest.param({"queue": waiting(30)}, {"queue": None}, AT_ONCE, id="a wait ends"),
+    pytest.param(
+        {"conditions": (condition("False"),)},
+        {"conditions": (condition("True"),)},
+        AT_ONCE,
+        id="a condition turns",
+    ),
+    pytest.param({}, {"scaling": scaled()}, AT_ONCE, id="the first scaling decision"),
+    pytest.param(
+        {"scaling": scaled()},
+        {"scaling": scaled(desired_replicas=3)},
+        AT_ONCE,
+        id="another number of replicas",
+    ),
+    pytest.param({"scaling": scaled()}, {"scaling": scaled(low_since=SINCE)}, AT_ONCE, id="a window begins"),
+    pytest.param(
+        {"scaling": scaled(load=1.0)},
+        {"scaling": scaled(load=1.1)},
+        delays._SCALING_DELAY,
+        id="only the load moved",
+    ),
+    pytest.param(
+        {"assignments": (holding(),)},
+        {"assignments": (holding(bound=True),)},
+        delays._BOUND_DELAY,
+        id="a worker has been bound",
+    ),
+    pytest.param(
+        {"conditions": (condition("True", "1"),)},
+        {"conditions": (condition("True", "2"),)},
+        delays._BOUND_DELAY,
+        id="a condition is worded anew",
+    ),
+    pytest.param(
+        {"queue": waiting(2)},
+        {"queue": waiting(2, reason="Fragmented")},
+        delays._REASON_DELAY,
+        id="another reason to wait",
+    ),
+    pytest.param(
+        {"queue": waiting(3)}, {"queue": waiting(2)}, delays._NEAR_DELAY, id="moved up near the front"
+    ),
+    pytest.param(
+        {"queue": waiting(300)}, {"queue": waiting(299)}, delays._FAR_DELAY, id="moved up far behind"
+    ),
+    pytest.param(
+        {"queue": waiting(300), "scaling": scaled(load=1.0)},
+        {"queue": waiting(299), "scaling": scaled(load=1.1)},
+        delays._SCALING_DELAY,
+        id="the more urgent of two changes decides",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "delay"), CASES)
+def test_due(before: Fields, after: Fields, delay: float) -> None:
+    pace = Pace()
+    pace.written("uid", NOW)
+    old, new = DeepSeekJobStatus(**before), DeepSeekJobStatus(**after)
+    assert pace.due(old, new, "uid", NOW + 1) == (NOW + 1 if delay == AT_ONCE else NOW + delay)
+
+
+def test_what_was_not_written_for_long_is_due() -> None:
+    pace = Pace()
+    old, new = DeepSeekJobStatus(queue=waiting(300)), DeepSeekJobStatus(queue=waiting(299))
+    assert pace.due(old, new, "uid", NOW) <= NOW
+    pace.written("uid", NOW)
+    assert pace.due(old, new, "uid", NOW + delays._FAR_DELAY - 1) > NOW + delays._FAR_DELAY - 1
+    assert pace.due(old, new, "uid", NOW + delays._FAR_DELAY) <= NOW + delays._FAR_DELAY
+
+
+def test_a_job_that_is_gone_is_forgotten() -> None:
+    pace = Pace()
+    pace.written("uid", NOW)
+    pace.forget("uid")
+    old, new = DeepSeekJobStatus(queue=waiting(300)), DeepSeekJobStatus(queue=waiting(299))
+    assert pace.due(old, new, "uid", NOW + 1) <= NOW + 1
