@@ -166,7 +166,7 @@ def kubeconfig(name: str | None, content: bool) -> None:
 )
 @click.option("--keep", is_flag=True, help="With --once: leave all running after that, until Ctrl-C.")
 @click.option(
-    "--timeout", type=click.FloatRange(30), default=350.0, show_default=True, help="Seconds, for --once."
+    "--timeout", type=click.FloatRange(30), default=345.0, show_default=True, help="Seconds, for --once."
 )
 @click.option(
     "--picture",
@@ -199,6 +199,8 @@ def demo(
     drse-local demo                         live view, until Ctrl-C
     drse-local demo --once --output json    unattended, about five minutes
     """
+    if (keep or picture) and not once:
+        raise click.UsageError("--keep and --picture go with --once; the live view runs until Ctrl-C anyway.")
     from drse_local.demo.command import run_demo
     from drse_local.demo.session import Options
 

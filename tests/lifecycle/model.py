@@ -172,14 +172,25 @@ class Cluster:
         nodes = {(a.replica, a.worker): a.node for a in self.promises(owner)}
         assert nodes.get((pod.replica, pod.worker)) == pod.pinned_node, f"{pod.name} is not promised"
 
+    def _must_fit(self, name: str) -> None:
+        """A device plugin's GPUs: promises, and pods that run without one, are no more than there are."""
+        per_node: Counter[str] = Counter()
+        promised = {}
+        for owner, a in self.all_promises():
+            promised[f"{owner}-{a.replica}-{a.worker}"] = a.node
+            per_node[a.node] += 0 if a.devices else a.count
+        for pod_name, document in self.objects["Pod"].items():
+            pod = parse.pod(document)
+            if pod is not None and pod.node and not pod.finished and promised.get(pod_name) != pod.node:
+                per_node[pod.node] += sum(count for _, count in pod.gpus)
+        assert all(total <= GPUS for total in per_node.values()), f"too many for {name}: {per_node}"
+
     def _must_be_free(self, name: str, new: list[Assignment]) -> None:
         """No GPU in two promises; none promised that a claim holds; no leftovers of an earlier attempt."""
         named = Counter(d.uuid for _, a in self.all_promises() for d in a.devices)
         assert not [uuid for uuid, times in named.items() if times > 1], f"promised twice: {named}"
-        per_node: Counter[str] = Counter()
-        for _, a in self.all_promises():
-            per_node[a.node] += 0 if a.devices else a.count
-        assert all(total <= GPUS for total in per_node.values()), f"promised too many: {per_node}"
+        if any(not a.devices for a in new):
+            self._must_fit(name)
         pinned = {
             uuid: claim.name
             for document in self.objects["ResourceClaim"].values()

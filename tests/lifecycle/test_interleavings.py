@@ -265,4 +265,4 @@ def test_undisturbed_all_that_fits_runs() -> None:
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=40, stateful_step_count=40)
+TestInterleavings.settings = settings(stateful_step_count=40)

@@ -102,6 +102,21 @@ def test_what_can_never_run_says_so_at_once(
     assert cluster.pods(namespace) == {}
 
 
+def test_a_pod_template_of_the_wrong_types_stops_nobody_else(cluster: Cluster, namespace: str) -> None:
+    """The schema lets the rest of a pod spec pass unread; what cannot be merged concerns this job alone."""
+    template = {"spec": {"volumes": 5, "tolerations": {"not": "a list"}}}
+    runtime = {"engine": "Custom", "image": "registry.example/job:1", "podTemplate": template}
+    cluster.job(namespace, "odd", runtime=runtime)
+    cluster.job(namespace, "even")
+    cluster.wait_status(namespace, "even", lambda s: s.phase is Phase.RUNNING)
+    status = cluster.wait_status(namespace, "odd", lambda s: s.queue is not None)
+    assert status.queue is not None
+    assert status.queue.reason in ("InvalidSpec", "PodTemplateConflict"), status.queue
+    assert status.assignments == ()
+    cluster.patch_job(namespace, "odd", runtime={"podTemplate": None})
+    cluster.wait_status(namespace, "odd", lambda s: s.phase is Phase.RUNNING)
+
+
 def test_a_full_cluster_is_explained_with_numbers_and_order(cluster: Cluster, namespace: str) -> None:
     cluster.job(namespace, "holder", resources={"gpusPerReplica": 4, "accelerators": [L40S]})
     cluster.wait_status(namespace, "holder", lambda s: s.phase is Phase.RUNNING)
@@ -156,3 +171,18 @@ def test_higher_priority_goes_first(cluster: Cluster, namespace: str) -> None:
     cluster.job(namespace, "urgent", resources=four, priorityClassName=name)
     cluster.wait_status(namespace, "urgent", lambda s: s.phase is Phase.RUNNING)
     assert cluster.status(namespace, "early").assignments == ()
+
+
+def test_kubectl_get_gpuqueue_shows_what_is_held_and_waited_for(cluster: Cluster, namespace: str) -> None:
+    name = f"{namespace}-shown"
+    cluster.queue(name, limit=4)
+    for number in range(3):
+        resources = {"gpusPerReplica": 2, "accelerators": [A100]}
+        cluster.job(namespace, f"job-{number}", queue=name, resources=resources)
+    status = eventually(
+        lambda: (cluster.get(kinds.GPUQUEUE, name) or {}).get("status") or {},
+        lambda s: s.get("assignedGPUs") == 4 and s.get("pendingJobs") == 1,
+    )
+    assert (status["runningJobs"], status["pendingGPUs"]) == (2, 2)
+    columns = cluster.threaded.kubectl("get", "gq", name, "--no-headers").stdout.split()
+    assert columns[0] == name and "4" in columns

@@ -61,7 +61,6 @@ def test_contradictions_are_told(pod_spec: dict[str, Any], says: str) -> None:
         {"resourceClaims": [{"name": "nic", "resourceClaimTemplateName": "nic"}]},
         {"containers": [{"name": "engine", "resources": {"limits": {"nvidia.com/hostdev": 1, "cpu": "4"}}}]},
         {"tolerations": [{"operator": "Exists"}], "volumes": [{"name": "x", "emptyDir": {}}]},
-        {"resourceClaims": "not a list, which the API server will say"},
     ],
 )
 def test_what_goes_with_any_assignment_is_let_through(pod_spec: dict[str, Any]) -> None:
@@ -77,3 +76,27 @@ def test_lists_merge_by_name_and_keep_what_has_none() -> None:
     under: list[dict[str, Any]] = [{"name": "a", "v": 1}, {"v": 2}, {"v": 3}]
     over: list[dict[str, Any]] = [{"name": "b"}, {"name": "a", "v": 9}]
     assert merge_by("name", under, over) == [{"name": "a", "v": 9}, {"v": 2}, {"v": 3}, {"name": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        pytest.param({"resourceClaims": "mine"}, "resourceClaims must be a list of objects", id="claims"),
+        pytest.param({"volumes": 5}, "volumes must be a list of objects", id="volumes"),
+        pytest.param({"tolerations": {"key": "x"}}, "tolerations must be a list", id="tolerations"),
+        pytest.param({"affinity": 3}, "affinity must be an object", id="affinity"),
+        pytest.param(
+            {"affinity": {"nodeAffinity": []}}, "nodeAffinity must be an object", id="node-affinity"
+        ),
+        pytest.param({"containers": [{"name": "engine", "env": 5}]}, "env must be a list", id="env"),
+        pytest.param(
+            {"containers": [{"name": "engine", "env": ["A=1"]}]}, "env must be a list", id="env-words"
+        ),
+        pytest.param({"containers": [{"name": "engine", "args": "--x"}]}, "args must be a list", id="args"),
+    ],
+)
+def test_fields_of_the_wrong_type_are_told_before_they_are_merged(
+    template: dict[str, object], said: str
+) -> None:
+    conflict = template_conflict(spec_with(dict(template)))
+    assert conflict is not None and said in conflict

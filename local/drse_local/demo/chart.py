@@ -6,6 +6,7 @@ shape and not only in colour, so the chart reads the same without colours.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +42,14 @@ class _Column:
 def chart(service: Service, now: float, width: int, rows: int) -> Text:
     """Draw it `width` cells wide: `rows` rows, a time axis and a legend. `now`: seconds since the epoch."""
     columns = _columns(service, now, max(20, width - _LABEL_WIDTH - 1))
-    top = _HEADROOM * max([1.0, *(column.top for column in columns)])
+    # Whole or half GPUs a row, so that the labels are round numbers.
+    per_row = math.ceil(2 * _HEADROOM * max([1.0, *(column.top for column in columns)]) / rows) / 2
     drawn = Text(no_wrap=True, overflow="crop")
     for row in reversed(range(rows)):
-        label = f"{top * (row + 0.5) / rows:.0f}" if row % 2 == 0 else ""
+        label = f"{per_row * row:.0f}" if row % 2 == 0 else ""
         drawn.append(f"{label:>{_LABEL_WIDTH}} ", "dim")
         for column in columns:
-            drawn.append(*_cell(column, row, rows / top))
+            drawn.append(*_cell(column, row, 1 / per_row))
         drawn.append("\n")
     drawn.append_text(_axis(len(columns)))
     drawn.append("\n")

@@ -18,7 +18,7 @@ def run_demo(options: Options, json: bool) -> int:
     console = Console()
     screen = None if json or not console.is_terminal else Screen(console)
     outcome = asyncio.run(Demo(options, Progress(), screen).run())
-    _explain(outcome)
+    _explain(outcome, options)
     if json:
         click.echo(outcome.result.model_dump_json())
     else:
@@ -27,7 +27,9 @@ def run_demo(options: Options, json: bool) -> int:
     return _status(outcome, options)
 
 
-def _explain(outcome: Outcome) -> None:
+def _explain(outcome: Outcome, options: Options) -> None:
+    if outcome.stopped and options.once:
+        print("Failed: stopped before everything had been seen.", file=sys.stderr)
     for failure in outcome.failures:
         print(f"Failed: {failure.message}", file=sys.stderr)
     for name, text in outcome.logs.items():

@@ -30,6 +30,7 @@ from drse_local.demo.scene import Scene, Service
 from drse_local.demo.screen import Screen, save_picture
 from drse_local.demo.verdict import Failure, FirstScaleUp, Result
 from drse_local.demo.watching import Objects, states
+from drse_local.errors import LocalClusterError
 from drse_local.fleet import EXTENDED_RESOURCE, Binding, load_fleet
 from drse_local.monitoring import MonitoringOptions
 from drse_local.processes import ProcessFailedError, tail
@@ -61,7 +62,7 @@ class Options:
 
     once: bool = False
     keep: bool = False
-    timeout: float = 350.0
+    timeout: float = 345.0
     picture: Path | None = None
 
 
@@ -123,6 +124,8 @@ class Demo:
             first = self._service.first if self._service else None
             result = verdict.result(self._ledger, self._applied, first, seconds)
             return Outcome(result, (), {}, self._asked_to_stop)
+        if self._options.keep:
+            return self._outcome
         updated = self._outcome.result.model_copy(update={"seconds_total": round(seconds, 1)})
         return replace(self._outcome, result=updated)
 
@@ -180,12 +183,16 @@ class Demo:
                     self._screen.show(scene)
                 else:
                     self._progress.follow(scene)
-                done = scene.shows_everything or time.monotonic() > deadline
-                if self._options.once and done and self._outcome is None:
+                if self._options.once and self._outcome is None and self._is_over(scene, deadline):
                     self._conclude(cluster, scene)
                     if not self._options.keep:
                         return
+                    self._progress.say("All numbers are taken; it runs on until Ctrl-C.")
                 await asyncio.sleep(_TICK_SECONDS)
+
+    def _is_over(self, scene: Scene, deadline: float) -> bool:
+        """Nothing more can be learnt: all is seen, or time is up, or what must never happen has happened."""
+        return scene.shows_everything or time.monotonic() > deadline or bool(self._ledger.doubly_held)
 
     def _conclude(self, cluster: LocalCluster, scene: Scene) -> None:
         first = scene.service.first if scene.service else None
@@ -250,7 +257,9 @@ class Demo:
 
 
 def example_jobs() -> frozenset[JobKey]:
-    """The DeepSeekJobs in manifests/examples."""
+    """The DeepSeekJobs in manifests/examples. Raises LocalClusterError when there is no such folder."""
+    if not EXAMPLES.is_dir():
+        raise LocalClusterError(f"The demo needs a source checkout: there is no {EXAMPLES}.")
     documents = [
         document
         for path in sorted(EXAMPLES.glob("*.yaml"))

@@ -1,13 +1,14 @@
 """The live view: one scene as text for a terminal of 80 columns or more.
 
-Each section is a list of lines; what does not fit into the height is left out, first the chart, then all but
-the newest events. Colours only repeat what words say.
+What does not fit into the height is left out: all but the newest events, then whole sections, the chart
+first. Colours only repeat what words say.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -22,7 +23,10 @@ from drse_operator.api.enums import DeviceSelection, Phase
 from drse_operator.api.status import Assignment
 
 _CHART_ROWS, _CHART_LINES = 8, 10
+#: From this many columns on there is room for what kubectl also tells.
+_WIDE = 120
 _FEWEST_EVENTS, _MOST_EVENTS = 3, 10
+_HINT_LINES = 3
 _HEAD = "bold"
 _PHASE_STYLES = {
     Phase.RUNNING: "green",
@@ -34,23 +38,41 @@ _PHASE_STYLES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """lines: height, with the empty line below it. rank: sections of higher rank are left out first."""
+
+    content: RenderableType
+    lines: int
+    rank: int
+
+
 def view(scene: Scene, width: int, height: int) -> RenderableType:
-    """The whole screen, at most `height` lines of `width` cells."""
+    """The whole screen: at most `height` lines (but never fewer than fifteen) of `width` cells."""
+    sections = _sections(scene, width)
+    room = height - _HINT_LINES - (2 + _FEWEST_EVENTS)
+    while sum(section.lines for section in sections) > room and any(each.rank for each in sections):
+        sections.remove(max(sections, key=lambda each: each.rank))
+    left = height - _HINT_LINES - sum(section.lines for section in sections) - 2
+    events = _events(scene, max(_FEWEST_EVENTS, min(_MOST_EVENTS, left)))
+    shown = [part for section in sections for part in (section.content, Text())]
+    return Group(*shown, events, Text(), *_hints(scene))
+
+
+def _sections(scene: Scene, width: int) -> list[_Section]:
     gpus = _gpu_rows(scene.jobs)
-    lines = 2 + (2 + len(scene.queues)) + (2 + len(scene.jobs)) + (2 + len(gpus)) + 1
-    parts: list[RenderableType] = [_headline(scene), Text()]
-    parts += [_queues(scene), Text(), _jobs(scene), Text(), _gpus(gpus), Text()]
+    sections = [
+        _Section(_headline(scene), 2, 0),
+        _Section(_queues(scene), len(scene.queues) + 2, 2),
+        _Section(_jobs(scene, width), len(scene.jobs) + 2, 0),
+        _Section(_gpus(gpus), len(gpus) + 2, 3),
+    ]
     if scene.service is not None:
         told = _service_lines(scene.service, scene.now)
-        parts += told
-        lines += len(told) + 1
-        if lines + _CHART_LINES + 2 + _FEWEST_EVENTS <= height:
-            parts.append(chart(scene.service, scene.now, width, _CHART_ROWS))
-            lines += _CHART_LINES
-        parts.append(Text())
-    room = max(_FEWEST_EVENTS, min(_MOST_EVENTS, height - lines - 2))
-    parts += [_events(scene, room), _hint(scene)]
-    return Group(*parts)
+        drawn = chart(scene.service, scene.now, width, _CHART_ROWS)
+        sections.append(_Section(Group(*told), len(told) + 1, 1))
+        sections.append(_Section(drawn, _CHART_LINES + 1, 4))
+    return sections
 
 
 def _headline(scene: Scene) -> Text:
@@ -58,7 +80,7 @@ def _headline(scene: Scene) -> Text:
     line.append(f"{_clock(scene.elapsed)}   ", "bold cyan")
     line.append(f"{scene.nodes} nodes, {scene.gpus} GPUs, {scene.held} held, ")
     line.append(f"{scene.doubly_held} held twice", "bold red" if scene.doubly_held else "green")
-    return line
+    return line.append("   Ctrl-C stops all", "dim")
 
 
 def _queues(scene: Scene) -> Table:
@@ -77,14 +99,16 @@ def _queues(scene: Scene) -> Table:
     return table
 
 
-def _jobs(scene: Scene) -> Table:
-    table = _table("JOB", "QUEUE", "TYPE", "STATE", "GPUS", "READY", last="WHY")
+def _jobs(scene: Scene, width: int) -> Table:
+    kind = ("TYPE",) if width >= _WIDE else ()
+    table = _table("JOB", "QUEUE", *kind, "STATE", "GPUS", "READY", last="WHY")
     for job in scene.jobs:
         phase = job.status.phase
         state = Text(phase or "New", _PHASE_STYLES.get(phase, "") if phase else "")
         name = f"{job.key.namespace}/{job.key.name}"
         gpus, ready = (str(job.status.gpus), job.status.ready) if job.status.assignments else ("-", "-")
-        table.add_row(name, job.spec.queue, job.spec.task_type, state, gpus, ready, _why(job))
+        task = (job.spec.task_type,) if kind else ()
+        table.add_row(name, job.spec.queue, *task, state, gpus, ready, _why(job))
     return table
 
 
@@ -177,17 +201,16 @@ def _first_line(service: Service, now: float) -> Text:
     first = service.first
     assert first is not None
     decision = first.decision
-    line = Text("grew ", "bold green").append(f"{decision.before} → {decision.after} replicas at ")
-    line.append(_time(decision.at))
-    if first.load is not None and first.ratio is not None:
-        line.append(f", load {first.load:.1f} of {decision.capacity} GPUs ({first.ratio:.0%})", "default")
-    if first.lead is not None and first.crossed_at is not None:
-        line.append(f"; load passed {decision.threshold:.1f} at {_time(first.crossed_at)}, ", "default")
-        return line.append(f"{_clock(first.lead)} later", "bold green")
+    line = Text("grew ", "bold green").append(f"{decision.before} → {decision.after} ", "bold green")
+    line.append(f"at {_time(decision.at)}", "default")
+    if first.load is not None:
+        line.append(f" with load {first.load:.1f} of {decision.capacity} GPUs", "default")
+    if first.lead is not None:
+        return line.append(f", {_clock(first.lead)} before it passed {decision.threshold:.1f}", "bold green")
     when = expected_crossing(service.forecast, decision.threshold) if service.forecast else None
     if when is None:
         return line
-    return line.append(f"; load passes {decision.threshold:.1f} in about {_clock(when - now)}", "bold yellow")
+    return line.append(f"; it passes {decision.threshold:.1f} in about {_clock(when - now)}", "bold yellow")
 
 
 def _events(scene: Scene, rows: int) -> Table:
@@ -198,12 +221,10 @@ def _events(scene: Scene, rows: int) -> Table:
     return table
 
 
-def _hint(scene: Scene) -> Text:
+def _hints(scene: Scene) -> list[Text]:
     service = scene.service
     if scene.shows_everything:
-        text = (
-            "Seen: all that fits runs, the rest says why, and the service grew before its load. Ctrl-C stops."
-        )
+        text = "Seen: all that fits runs, the rest says why, and the service grew before its load came."
     elif service is None or service.first is None:
         text = "Look at: the forecast. It rises before the load does; then wanted replicas rise."
     elif service.first.crossed_at is None:
@@ -211,8 +232,9 @@ def _hint(scene: Scene) -> Text:
             "Look at: GPUs held (━) stepped up while the load (█) is still low; it arrives at the countdown."
         )
     else:
-        text = "Look at: the load has arrived, on GPUs that were ready for it. Ctrl-C stops."
-    return Text(f"{text}  KUBECONFIG={scene.kubeconfig}", "italic dim", no_wrap=True, overflow="ellipsis")
+        text = "Look at: the load has arrived, on GPUs that were ready for it."
+    look = f"export KUBECONFIG={scene.kubeconfig}; kubectl get dsj -A"
+    return [Text(line, "italic dim", no_wrap=True, overflow="ellipsis") for line in (text, look)]
 
 
 def _table(*columns: str, last: str | None = None) -> Table:

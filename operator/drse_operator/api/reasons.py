@@ -74,6 +74,11 @@ class WaitReason(Word):
     # -- somebody else's part, it goes on by itself -------------------------------------------------
     LIMIT_REACHED = ("LimitReached", "The queue holds its limit now. Cleared when one of its jobs ends.")
     WAITING_FOR_TURN = ("WaitingForTurn", "Others go first, by priority and order in the queue.")
+    LEAD_CAP_REACHED = (
+        "LeadCapReached",
+        "The job would fit, but its flow has already run ahead of the one at the head by the cap that keeps "
+        "backfilling fair. Cleared when the head starts.",
+    )
     RESERVED = ("Reserved", "First in order; the GPUs it needs are held. Cleared when holders end.")
     FRAGMENTED = ("Fragmented", "Enough GPUs are free, but not in blocks that one worker can use.")
     TOPOLOGY_UNAVAILABLE = (
@@ -203,4 +208,5 @@ class EventReason(Word):
     SCALED_UP = ("ScaledUp", "More replicas are wanted; the message has the numbers.")
     SCALED_DOWN = ("ScaledDown", "Fewer replicas are wanted; the message has the numbers.")
     SCALING_FROZEN = ("ScalingFrozen", "No scaling decisions are made until load or forecast is known again.")
+    CREATE_REFUSED = ("CreateRefused", "The API server refuses a pod, claim or Service of the job.")
     NAME_TAKEN = ("NameTaken", "An object that DRSE did not make has the name of one that it must make.")

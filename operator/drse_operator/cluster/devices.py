@@ -8,7 +8,7 @@ A GPU must not be published both ways; where a node does, its slices win.
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +76,8 @@ class SliceObject:
     driver: str
     pool: str
     generation: int
+    #: Number of slices that this generation of the pool consists of.
+    of: int
     node: str
     devices: tuple[SliceDevice, ...]
 
@@ -140,6 +142,7 @@ def resource_slice(document: Document) -> SliceObject | None:
         driver=driver,
         pool=pool,
         generation=spec["pool"].get("generation", 0),
+        of=spec["pool"].get("resourceSliceCount", 1),
         node=spec["nodeName"],
         devices=devices,
     )
@@ -182,15 +185,17 @@ def gpus(nodes: Iterable[NodeObject], slices: Iterable[SliceObject]) -> list[Gpu
 
 
 def _current_slices(slices: Iterable[SliceObject]) -> dict[str, list[SliceObject]]:
-    """Slices by node, those of a superseded pool generation left out."""
+    """Slices by node. Superseded generations of a pool are left out, and pools that are not complete yet."""
     everything = list(slices)
     newest: dict[tuple[str, str], int] = {}
     for item in everything:
         pool = (item.driver, item.pool)
         newest[pool] = max(newest.get(pool, -1), item.generation)
+    current = [item for item in everything if item.generation == newest[item.driver, item.pool]]
+    present = Counter((item.driver, item.pool) for item in current)
     by_node: dict[str, list[SliceObject]] = defaultdict(list)
-    for item in everything:
-        if item.generation == newest[item.driver, item.pool]:
+    for item in current:
+        if present[item.driver, item.pool] >= item.of:
             by_node[item.node].append(item)
     return by_node
 

@@ -15,6 +15,7 @@ from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection, Vendor
 from drse_operator.api.gpuqueue import NamespaceSelector
 from drse_operator.api.reasons import StateReason, WaitReason
+from drse_operator.api.status import Assignment
 from drse_operator.api.types import seconds
 from drse_operator.cluster import devices
 from drse_operator.cluster.usage import Usage, measure
@@ -22,7 +23,8 @@ from drse_operator.cluster.world import World
 from drse_operator.sizing import accelerators
 from drse_operator.sizing.shapes import AcceleratorKind, Refusal, Shape
 from drse_operator.sizing.size import size
-from drse_operator.workloads.observed import DeviceRef, Job
+from drse_operator.workloads import names
+from drse_operator.workloads.observed import Claim, DeviceRef, Job
 from drse_operator.workloads.seen import Problem, Seen
 from drse_operator.workloads.templates import template_conflict
 from drse_operator.workloads.wanted import first_unit, wanted_replicas
@@ -60,6 +62,8 @@ class Picture:
         self._fleet: _Fleet | None = None
         self._asked: dict[str, _Asked] = {}
         self._drawn: dict[str, tuple[Job, int, int, admission.Job | None]] = {}
+        #: Jobs that could not be handled, by uid: generation of the spec, and why.
+        self._refused: dict[str, tuple[int, str]] = {}
 
     # -- the whole cluster -----------------------------------------------------------------------------
 
@@ -133,6 +137,12 @@ class Picture:
             if queue.spec is not None
         }
 
+    def refuse(self, job: Job, message: str) -> None:
+        """Admit a job no more until its spec changes."""
+        self._refused[job.uid] = (job.generation, message)
+        self._asked.pop(job.uid, None)
+        self._drawn.pop(job.uid, None)
+
     # -- one job ---------------------------------------------------------------------------------------
 
     def seen(self, job: Job) -> Seen:
@@ -155,6 +165,7 @@ class Picture:
             or (status.phase is not None and status.phase.finished)
         ):
             self._asked.pop(job.uid, None)
+            self._refused.pop(job.uid, None)
             return None
         asked = self._ask(job, spec)
         pods = self._world.pods_of(job.uid)
@@ -196,13 +207,26 @@ class Picture:
         known = self._asked.get(job.uid)
         if known is not None and known.epoch == self._world.epoch and known.spec == spec:
             return known
+        generation, why = self._refused.get(job.uid, (0, ""))
+        if generation == job.generation and why:
+            return self._keep(job, spec, 0, (), Refusal(WaitReason.INVALID_SPEC, why))
         priority, refusal = self._priority(spec)
         refusal = self._queue_refusal(job, spec) or refusal
         conflict = template_conflict(spec)
         if refusal is None and conflict is not None:
             refusal = Refusal(WaitReason.POD_TEMPLATE_CONFLICT, conflict)
         sizing = size(spec, self.fleet.kinds)
-        asked = _Asked(self._world.epoch, spec, priority, sizing.shapes, refusal or sizing.refusal)
+        return self._keep(job, spec, priority, sizing.shapes, refusal or sizing.refusal)
+
+    def _keep(
+        self,
+        job: Job,
+        spec: DeepSeekJobSpec,
+        priority: int,
+        shapes: tuple[Shape, ...],
+        refusal: Refusal | None,
+    ) -> _Asked:
+        asked = _Asked(self._world.epoch, spec, priority, shapes, refusal)
         self._asked[job.uid] = asked
         return asked
 
@@ -253,12 +277,28 @@ class Picture:
                 problems.append(
                     Problem(StateReason.NODE_NOT_READY, node_name, "", f"node {node_name} is not ready")
                 )
+        claims = self._world.claims_of(job.uid)
         for a in job.status.assignments:
             for device in a.devices:
                 problem = self._device_problem(a.node, device.uuid)
                 if problem is not None:
                     problems.append(problem)
+            claim = claims.get(names.claim_name(job.key.name, a.replica, a.worker))
+            if claim is not None and (mismatch := self._mismatch(a, claim)) is not None:
+                problems.append(mismatch)
         return tuple(problems)
+
+    def _mismatch(self, assignment: Assignment, claim: Claim) -> Problem | None:
+        """The scheduler has allocated other devices than were promised: cannot happen, and is looked for."""
+        allocated = {self.fleet.uuids.get(ref, ref.name) for ref in claim.devices}
+        promised = {device.uuid for device in assignment.devices}
+        if not allocated or not promised or allocated == promised or claim.deleting:
+            return None
+        message = (
+            f"claim {claim.name} was allocated {', '.join(sorted(allocated - promised)) or 'fewer GPUs'}, "
+            f"promised were {', '.join(sorted(promised))}"
+        )
+        return Problem(StateReason.DEVICE_MISMATCH, assignment.node, "", message)
 
     def _device_problem(self, node: str, uuid: str) -> Problem | None:
         found = self.fleet.by_uuid.get(uuid)

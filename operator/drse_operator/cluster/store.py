@@ -33,6 +33,8 @@ class Store(Generic[T]):
         self._items: dict[Key, T] = {}
         self._versions: dict[Key, tuple[str, int]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
+        #: Version of the last complete list: what is older and was not in it is gone, known or not.
+        self._listed = -1
 
     def __len__(self) -> int:
         return len(self._items)
@@ -51,7 +53,7 @@ class Store(Generic[T]):
         key = (metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata.get("uid", ""), int(metadata.get("resourceVersion") or 0)
         known = self._versions.get(key)
-        if uid in self._gone or (known is not None and known[1] >= version):
+        if uid in self._gone or version <= (self._listed if known is None else known[1]):
             return False
         if known is not None and known[0] != uid:
             # Deleted and made again, though we were not told of the first half yet.
@@ -75,17 +77,24 @@ class Store(Generic[T]):
         del self._versions[key]
         self._replace(key, None)
 
-    def reset(self, documents: Iterable[Document], resource_version: str) -> None:
-        """Take over a complete list: what is not in it and not newer than the list is gone."""
+    def reset(self, documents: Iterable[Document], resource_version: str) -> int:
+        """Take over a complete list: what is not in it and not newer than the list is gone.
+
+        Returns how many objects the list had news of.
+        """
         listed: set[Key] = set()
+        news = 0
+        self._listed = -1
         for document in documents:
             metadata = document["metadata"]
             listed.add((metadata.get("namespace", ""), metadata["name"]))
-            self.put(document)
-        limit = int(resource_version or 0)
+            news += self.put(document)
+        limit = self._listed = int(resource_version or 0)
         for key, (uid, version) in list(self._versions.items()):
             if key not in listed and version <= limit:
                 self.forget(*key, uid)
+                news += 1
+        return news
 
     def _bury(self, uid: str) -> None:
         """An object with this uid is gone for good."""

@@ -22,9 +22,10 @@ from drse_operator.cluster.lease import Leadership, LeaseSettings
 from drse_operator.cluster.picture import Picture
 from drse_operator.cluster.world import World
 from drse_operator.controller import handlers
-from drse_operator.controller.executor import Executor
+from drse_operator.controller.executor import FIELD_MANAGER, Executor
 from drse_operator.controller.forecasts import Forecasts
 from drse_operator.controller.loop import Loop, Settings
+from drse_operator.controller.queues import QueueReporter
 from drse_operator.observe.http import Server, application
 from drse_operator.observe.metrics import Metrics
 from drse_operator.workloads import names
@@ -34,7 +35,10 @@ log = logging.getLogger(__name__)
 #: Kinds watched by our own informers; the two custom resources are kopf's.
 _INFORMED = (kinds.NODE, kinds.SLICE, kinds.POD, kinds.CLAIM, kinds.NAMESPACE, kinds.PRIORITY_CLASS)
 #: The custom resources are listed anew so often, in case a watch has missed something (seconds).
-_RELIST = 300.0
+_RELIST = 120.0
+_FIRST_RELIST = 15.0
+#: What a watch reports later than this after a list has it is taken for missed (seconds).
+_HEARING = 10.0
 #: The operator is not well when it has made no pass for so long (seconds); passes come every 30 s at least.
 _STUCK = 120.0
 
@@ -65,6 +69,7 @@ class Operator:
         self._configuration = configuration
         self._loop: Loop | None = None
         self._listed = asyncio.Event()
+        self._hearing = handlers.Hearing()
         self.metrics = Metrics(options.version)
         self.world = World(touched=self._touched, stirred=self._stirred)
         self._informers = [Informer(api, kind, self.world.store(kind)) for kind in _INFORMED]
@@ -101,7 +106,7 @@ class Operator:
         )
         tasks: dict[str, Callable[[], Any]] = {
             "server": server.serve,
-            "kopf": lambda: handlers.watch(self.world, self._configuration),
+            "kopf": lambda: handlers.watch(self.world, self._configuration, self._hearing),
             "relist": self._relist,
             "lead": self._lead,
             "leadership": self._leadership.run,
@@ -131,17 +136,29 @@ class Operator:
     # -- watching ----------------------------------------------------------------------------------------
 
     async def _relist(self) -> None:
-        """The first complete picture of the custom resources, and a fresh one every now and then."""
+        """The first complete picture of the custom resources, and a fresh one every now and then.
+
+        Raises when that shows that kopf has gone deaf: its watching tasks can die and leave the rest of it
+        waiting for ever. A new process is the cure.
+        """
         while True:
+            first = not self._listed.is_set()
+            heard = self._hearing.events
             try:
+                missed = 0
                 for kind in (kinds.DEEPSEEKJOB, kinds.GPUQUEUE):
                     listing = await self._api.list(kind)
-                    self.world.store(kind).reset(listing.items, listing.resource_version)
-                self._listed.set()
-                await asyncio.sleep(_RELIST)
+                    missed += self.world.store(kind).reset(listing.items, listing.resource_version)
             except (ApiError, ApiUnreachable) as error:
                 log.warning("the custom resources could not be listed: %s", error)
                 await asyncio.sleep(2)
+                continue
+            self._listed.set()
+            if missed and not first:
+                await asyncio.sleep(_HEARING)
+                if self._hearing.events == heard:
+                    raise RuntimeError(f"kopf has missed {missed} changes of jobs and queues: it is deaf")
+            await asyncio.sleep(_FIRST_RELIST if first else _RELIST)
 
     async def _wait_synced(self) -> None:
         for informer in self._informers:
@@ -185,12 +202,20 @@ class Operator:
                 self._options.forecast_max_age,
             )
         self.metrics.lead(self.world)
+        queues = QueueReporter(self._api, self.world, self._leadership.may_write, FIELD_MANAGER)
         self._loop = Loop(
-            self.world, Picture(self.world), executor, forecasts, self.metrics, self._options.loop
+            self.world,
+            Picture(self.world),
+            executor,
+            forecasts,
+            self.metrics,
+            self._options.loop,
+            queues.take,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(events.run(), name="events")
             group.create_task(executor.run(), name="executor")
+            group.create_task(queues.run(), name="queues")
             if forecasts is not None:
                 group.create_task(forecasts.run(), name="forecasts")
             group.create_task(self._loop.run(), name="loop")

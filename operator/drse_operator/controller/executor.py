@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "drse-operator"
 _DEFAULT_WORKERS = 32
+#: Seconds that a job is left alone after work on it has failed; doubles with each failure in a row.
+_REST_BASE = 0.5
+_REST_CAP = 60.0
 
 
 class NotLeader(Exception):
@@ -84,6 +87,7 @@ class Executor:
         self._queue: asyncio.PriorityQueue[_Queued] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
         self._busy: set[str] = set()
+        self._failures: dict[str, int] = {}
 
     def busy(self, uid: str) -> bool:
         """True while something is being done for the job."""
@@ -123,10 +127,23 @@ class Executor:
             except ApiUnreachable as error:
                 self._metrics.api_errors.labels(reason="Unreachable").inc()
                 log.warning("%s: %s", who, error)
-            finally:
-                self._world.settle(uid)
-                self._busy.discard(uid)
-                self._done(uid)
+            else:
+                self._failures.pop(uid, None)
+                self._finish(uid)
+                continue
+            self._rest(uid)
+
+    def _finish(self, uid: str) -> None:
+        self._world.settle(uid)
+        self._busy.discard(uid)
+        self._done(uid)
+
+    def _rest(self, uid: str) -> None:
+        """After a failure the job is left alone for a while, longer each time."""
+        self._world.settle(uid)
+        failures = self._failures[uid] = self._failures.get(uid, 0) + 1
+        delay = min(_REST_BASE * 2 ** (failures - 1), _REST_CAP)
+        asyncio.get_running_loop().call_later(delay, self._finish, uid)
 
     async def _carry_out(self, work: Work) -> None:
         job = work.job
@@ -201,6 +218,7 @@ class Executor:
             created = await self._api.create(kind, action.document)
         except ApiError as error:
             if not error.conflict:
+                self._events.record(job, _not_created(kind.kind, metadata["name"], error))
                 raise
             created = await self._api.get(kind, metadata["name"], metadata["namespace"])
             owners = created["metadata"].get("ownerReferences") or ()
@@ -215,6 +233,11 @@ class Executor:
     def _guard(self) -> None:
         if not self._may_write():
             raise NotLeader
+
+
+def _not_created(kind: str, name: str, error: ApiError) -> Event:
+    message = f"{kind} {name} was refused by the API server: {error.message}"
+    return Event(EventReason.CREATE_REFUSED, message, warning=True)
 
 
 def _name_taken(kind: str, name: str) -> Event:

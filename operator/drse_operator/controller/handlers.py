@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import kopf
@@ -24,13 +25,21 @@ from drse_operator.cluster.world import World
 Take = Callable[[Store[Any], kopf.RawEvent], None]
 
 
-async def watch(world: World, configuration: Any) -> None:
+@dataclass(slots=True)
+class Hearing:
+    """How many events kopf has handed over; one that stands still while objects change is deaf."""
+
+    events: int = 0
+
+
+async def watch(world: World, configuration: Any, hearing: Hearing) -> None:
     """Keep ``world.jobs`` and ``world.queues`` true until cancelled. Returns only if kopf gives up."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
 
     def take(store: Store[Any], event: kopf.RawEvent) -> None:
+        hearing.events += 1
         loop.call_soon_threadsafe(take_event, store, event)
 
     def run() -> None:

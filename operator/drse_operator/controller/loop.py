@@ -14,16 +14,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from drse_operator.admission.decisions import Assign, Plan, Release, Wait
 from drse_operator.admission.planner import plan
+from drse_operator.admission.snapshot import Snapshot
 from drse_operator.api import times
 from drse_operator.api.enums import ScalingMode
-from drse_operator.api.reasons import ConditionType, EventReason
+from drse_operator.api.reasons import ConditionType, EventReason, StateReason
 from drse_operator.api.status import DeepSeekJobStatus
 from drse_operator.cluster.picture import Picture
-from drse_operator.cluster.usage import Usage
+from drse_operator.cluster.usage import Conflict, Usage
 from drse_operator.cluster.world import World
 from drse_operator.controller import planned
 from drse_operator.controller.executor import Executor, Work
@@ -68,6 +70,7 @@ class Loop:
         forecasts: Forecasts | None,
         metrics: Metrics,
         settings: Settings,
+        report: Callable[[Snapshot, Plan], None] | None = None,
     ) -> None:
         self.last_pass = time.monotonic()
         self._world = world
@@ -76,6 +79,7 @@ class Loop:
         self._forecasts = forecasts
         self._metrics = metrics
         self._settings = settings
+        self._report = report
         self._pace = Pace()
         self._dirty: set[str] = set()
         self._timers = Timers()
@@ -144,6 +148,8 @@ class Loop:
         self._pass_seconds = time.perf_counter() - started
         self._metrics.plan_seconds.observe(self._pass_seconds)
         self._metrics.take_plan(snapshot, decisions, usage, now)
+        if self._report is not None:
+            self._report(snapshot, decisions)
 
     def _judge_dirty(self, usage: Usage, now: float) -> dict[str, Assessment]:
         """Judge the jobs that something happened to, those being worked on excepted: they stay dirty."""
@@ -158,12 +164,25 @@ class Loop:
             if job is None:
                 self._clear_away(uid)
                 continue
-            assessment = assess(self._picture.seen(job), now, self._settings.limits)
-            if uid in losers:
-                _give_way(assessment, losers[uid].second_replica, losers[uid].uuid, str(losers[uid].first))
-            self._take_scaling(job, assessment, now)
-            judged[uid] = assessment
+            try:
+                judged[uid] = self._judge(job, losers.get(uid), now)
+            except Exception as error:
+                self._set_aside(job, error)
         return judged
+
+    def _judge(self, job: Job, lost: Conflict | None, now: float) -> Assessment:
+        assessment = assess(self._picture.seen(job), now, self._settings.limits)
+        if lost is not None:
+            _give_way(assessment, lost.second_replica, lost.uuid, str(lost.first))
+        self._take_scaling(job, assessment, now)
+        return assessment
+
+    def _set_aside(self, job: Job, error: Exception) -> None:
+        """One job that cannot be handled must not stop the others: it waits until it changes, and says so."""
+        self._metrics.pass_failures.inc()
+        log.exception("%s cannot be handled and is set aside", job.key)
+        self._picture.refuse(job, f"the operator cannot handle this job ({type(error).__name__}: {error})")
+        self._dirty.add(job.uid)
 
     def _clear_away(self, uid: str) -> None:
         """A job is gone: delete what it left behind, sooner than garbage collection gets to it."""
@@ -211,7 +230,10 @@ class Loop:
             if only_waits and (wait is None or not self._worth_telling(job, wait, now)):
                 continue
             assessment = assessment or Assessment(job.status)
-            self._submit(job, assessment, assigns.get(uid, ()), releases.get(uid), wait, now)
+            try:
+                self._submit(job, assessment, assigns.get(uid, ()), releases.get(uid), wait, now)
+            except Exception as error:
+                self._set_aside(job, error)
 
     def _worth_telling(self, job: Job, wait: Wait, now: float) -> bool:
         """Whether a wait, being all there is to say, must be written now. Most need not: this is cheap."""
@@ -236,7 +258,10 @@ class Loop:
         status = _decided(assessment.status, assigns, release, wait, now)
         status = summarize(seen, status, now, assessment.ended, assessment.ended_message)
         actions = (*converge(seen, status, self._settings.images), *_expired(job, status, assessment, now))
-        events = (*assessment.events, *_told(job, assigns, release, wait), *_lost(job.status, status))
+        turned = _turned(job.status, status)
+        events = (*assessment.events, *_told(job, assigns, release, wait), *turned)
+        if turned and any(p.reason is StateReason.DEVICE_MISMATCH for p in seen.problems):
+            self._metrics.mismatches.inc()
         if assessment.wake_at is not None:
             self._timers.set(job.uid, assessment.wake_at)
         due = self._pace.due(job.status, status, job.uid, now)
@@ -283,15 +308,22 @@ def _told(
     return tuple(events)
 
 
-def _lost(before: DeepSeekJobStatus, after: DeepSeekJobStatus) -> tuple[Event, ...]:
-    """GPUs under a running job have become unhealthy."""
-    known = {c.message for c in before.conditions if c.type == ConditionType.DEVICES_HEALTHY}
+#: Conditions whose turn to False is an event.
+_TURNS = {
+    ConditionType.DEVICES_HEALTHY: EventReason.DEVICE_LOST,
+    ConditionType.SCALING_ACTIVE: EventReason.SCALING_FROZEN,
+}
+
+
+def _turned(before: DeepSeekJobStatus, after: DeepSeekJobStatus) -> tuple[Event, ...]:
+    """What has gone wrong since the last status: GPUs under a running job, or the data for scaling."""
+    known = {(c.type, c.reason) for c in before.conditions if c.status == "False"}
     return tuple(
-        Event(EventReason.DEVICE_LOST, condition.message, warning=True)
+        Event(_TURNS[ConditionType(condition.type)], condition.message, warning=True)
         for condition in after.conditions
-        if condition.type == ConditionType.DEVICES_HEALTHY
-        and condition.status == "False"
-        and condition.message not in known
+        if condition.status == "False"
+        and condition.type in _TURNS
+        and (condition.type, condition.reason) not in known
     )
 
 

@@ -48,7 +48,9 @@ def _delay(old: DeepSeekJobStatus, new: DeepSeekJobStatus) -> float:
     if _places(old) != _places(new):
         return 0
     if old.assignments != new.assignments:
-        delays.append(_BOUND_DELAY)
+        # Whether a worker of a gang was bound decides what its loss means; alone it only informs.
+        gang = any(a.worker > 0 for a in new.assignments)
+        delays.append(0 if gang else _BOUND_DELAY)
     if old.scaling != new.scaling:
         delays.append(_scaling_delay(old, new))
     if old.queue != new.queue:

@@ -59,6 +59,11 @@ class Metrics:
         self.pass_failures = Counter(
             "drse_pass_failures_total", "Passes that ended in an unexpected error.", registry=registry
         )
+        self.mismatches = Counter(
+            "drse_assignment_mismatches_total",
+            "Jobs whose claim was allocated other devices than were promised; must be 0.",
+            registry=registry,
+        )
         self.api_errors = Counter(
             "drse_api_errors_total", "Requests that failed for good.", ("reason",), registry=registry
         )

@@ -78,7 +78,7 @@ def _suspend(result: Assessment) -> None:
         result.events.append(
             Event(EventReason.RELEASED, f"{result.status.gpus} GPUs freed: the job is suspended")
         )
-    result.set(assignments=(), queue=None, start_time=None, failures=0, retry_at=None)
+    result.set(assignments=(), queue=None, queued_at=None, start_time=None, failures=0, retry_at=None)
 
 
 # -- one replica --------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ _GPU_RESOURCE = re.compile(
     r"|deviceclass\.resource\.kubernetes\.io/)"
 )
 _CONTAINER_LISTS = ("containers", "initContainers")
+#: Free fields that are merged with what DRSE builds, and so must be of their right type.
+_POD_LISTS = ("volumes", "tolerations", "resourceClaims", "initContainers")
+_CONTAINER_FIELD_LISTS = ("env", "volumeMounts", "ports")
 
 
 def restart_policy(spec: DeepSeekJobSpec) -> str:
@@ -63,8 +66,39 @@ def merge_by(key: str, under: Iterable[Document], over: Iterable[Document]) -> l
 
 def _conflicts(spec: DeepSeekJobSpec) -> Iterator[str]:
     theirs = pod_spec_of(spec)
+    yield from _wrong_types(theirs)
     yield from _placement_conflicts(theirs, restart_policy(spec))
     yield from _gpu_conflicts(theirs)
+
+
+def _wrong_types(theirs: Document) -> Iterator[str]:
+    """The schema lets most of a pod spec pass unread; what cannot be merged is told before it is tried."""
+    place = "podTemplate.spec"
+    yield from _not_lists_of_objects(place, theirs, _POD_LISTS)
+    affinity = theirs.get("affinity")
+    for path, value in ((f"{place}.affinity", affinity), (f"{place}.affinity.nodeAffinity", _node(affinity))):
+        if value is not None and not isinstance(value, dict):
+            yield f"{path} must be an object, as in a pod."
+    for container in _sequence(theirs, "containers"):
+        document = _mapping(container)
+        where = f"container {document.get('name')} in {place}.containers"
+        yield from _not_lists_of_objects(where, document, _CONTAINER_FIELD_LISTS)
+        yield from _not_lists_of_objects(
+            f"{where}, resources", _mapping(document.get("resources")), ("claims",)
+        )
+        if not isinstance(document.get("args") or [], list):
+            yield f"{where}: args must be a list of words."
+
+
+def _not_lists_of_objects(where: str, parent: Document, fields: Iterable[str]) -> Iterator[str]:
+    for field in fields:
+        value = parent.get(field)
+        if value is not None and not (isinstance(value, list) and all(isinstance(v, dict) for v in value)):
+            yield f"{where}: {field} must be a list of objects, as in a pod."
+
+
+def _node(affinity: object) -> object:
+    return affinity.get("nodeAffinity") if isinstance(affinity, dict) else None
 
 
 def _placement_conflicts(theirs: Document, policy: str) -> Iterator[str]:

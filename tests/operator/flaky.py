@@ -1,0 +1,141 @@
+"""A proxy before the real API server that loses, delays and refuses a share of the requests.
+
+It speaks plain HTTP to the operator and presents the administrator's certificate to the API server. Watches
+pass through, and break now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+import threading
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from drse_operator.cluster.client import load_configuration
+
+
+class FlakyApiServer:
+    """``share`` of all requests meet a fault; ``faults`` counts them by kind."""
+
+    def __init__(self, kubeconfig: Path, share: float, seed: int) -> None:
+        self.faults: Counter[str] = Counter()
+        self.share = share
+        self.port = 0
+        self._upstream = kubeconfig
+        self._chance = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._session: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(20)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def kubeconfig(self, path: Path) -> Path:
+        """A kubeconfig that leads through the proxy."""
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "flaky", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
+            "users": [{"name": "anybody", "user": {}}],
+            "contexts": [{"name": "flaky", "context": {"cluster": "flaky", "user": "anybody"}}],
+            "current-context": "flaky",
+        }
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    async def _start(self) -> None:
+        configuration: Any = await load_configuration(str(self._upstream))
+        self._host = configuration.host
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, limit=0), auto_decompress=False
+        )
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+
+    async def _stop(self) -> None:
+        assert self._runner is not None and self._session is not None
+        await self._runner.cleanup()
+        await self._session.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        fault = self._fault(request)
+        if fault in ("429", "500"):
+            headers = {"Retry-After": "1"} if fault == "429" else {}
+            body = {"kind": "Status", "status": "Failure", "reason": "Injected", "code": int(fault)}
+            return web.json_response(body, status=int(fault), headers=headers)
+        if fault == "lost request":
+            return self._hang_up(request)
+        assert self._session is not None
+        headers = {
+            k: v
+            for k, v in request.headers.items()
+            if k.lower() not in ("host", "content-length", "transfer-encoding")
+        }
+        async with self._session.request(
+            request.method,
+            f"{self._host}{request.path_qs}",
+            headers=headers,
+            data=await request.read() or None,
+        ) as upstream:
+            if fault == "lost answer":
+                await upstream.read()
+                return self._hang_up(request)
+            answer = web.StreamResponse(status=upstream.status)
+            answer.content_type = upstream.content_type
+            with contextlib.suppress(ConnectionResetError):
+                await self._pass_on(request, upstream, answer)
+            return answer
+
+    async def _pass_on(
+        self, request: web.Request, upstream: aiohttp.ClientResponse, answer: web.StreamResponse
+    ) -> None:
+        await answer.prepare(request)
+        async for chunk in upstream.content.iter_any():
+            await answer.write(chunk)
+            if "watch" in request.query and self._chance.random() < self.share / 20:
+                self.faults["broken watch"] += 1
+                self._hang_up(request)
+                return
+        await answer.write_eof()
+
+    def _fault(self, request: web.Request) -> str:
+        if "watch" in request.query or self._chance.random() > self.share:
+            return ""
+        fault = self._chance.choice(("429", "500", "lost request", "lost answer"))
+        self.faults[fault] += 1
+        return fault
+
+    def _hang_up(self, request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
