@@ -8,6 +8,8 @@ SHELL := /bin/bash
 TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
+# The embedded cluster fetches wheels with uv as well; last, so that nothing else is shadowed.
+export PATH := $(PATH):$(CURDIR)/$(TOOLS)/bin
 ARGS ?=
 
 .PHONY: help
@@ -64,4 +66,4 @@ setup: $(UV)
 
 $(TOOLS)/bin/uv:
 	@echo "uv is missing: installing it from PyPI into $(TOOLS)/"
-	@python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet 'uv>=0.9,<1'
+	@python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'

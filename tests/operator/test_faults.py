@@ -93,3 +93,45 @@ def _try_job(cluster: Cluster, namespace: str) -> bool:
     except Exception as error:
         return "409" in str(error)
     return True
+
+
+def test_a_name_that_is_taken(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
+    """Somebody else's Service of the job's name: the job runs all the same, and is told."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    cluster.create(kinds.SERVICE, document)
+    runtime = {"engine": "Custom", "image": "registry.example/serve:1"}
+    cluster.job(namespace, "web", taskType="Inference", runtime=runtime)
+    cluster.wait_status(namespace, "web", lambda s: s.ready == "1/1")
+    eventually(lambda: cluster.event_reasons(namespace, "web"), lambda reasons: "NameTaken" in reasons)
+    service = cluster.get(kinds.SERVICE, "web", namespace)
+    assert service is not None and "ownerReferences" not in service["metadata"]
+    cluster.delete(kinds.SERVICE, "web", namespace)
+
+
+def test_a_device_taint_rule_takes_devices_out_of_service(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    pool = next(
+        n["metadata"]["name"] for n in cluster.list(kinds.NODE) if n["metadata"]["name"].startswith("l40s")
+    )
+    rule = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "DeviceTaintRule",
+        "metadata": {"name": namespace},
+        "spec": {
+            "deviceSelector": {"driver": "gpu.nvidia.com", "pool": pool, "device": "gpu-0"},
+            "taint": {"key": "example.com/repair", "effect": "NoSchedule"},
+        },
+    }
+    cluster.create(kinds.TAINT_RULE, rule)
+    try:
+        cluster.job(namespace, "four", resources=FOUR_L40S)
+        assert "3 of 4 are free" in cluster.wait_reason(namespace, "four", "InsufficientFreeGPUs")
+    finally:
+        cluster.delete(kinds.TAINT_RULE, namespace)
+    cluster.wait_status(namespace, "four", lambda s: s.phase is Phase.RUNNING)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drse_operator.admission.snapshot import Device
@@ -80,6 +80,23 @@ class SliceObject:
     of: int
     node: str
     devices: tuple[SliceDevice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaintRule:
+    """A DeviceTaintRule that takes devices out of service; an empty field matches everything."""
+
+    name: str
+    driver: str
+    pool: str
+    device: str
+    taint: str
+
+    def matches(self, ref: DeviceRef) -> bool:
+        """True for the devices that the rule is about."""
+        return (
+            self.driver in ("", ref.driver) and self.pool in ("", ref.pool) and self.device in ("", ref.name)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +189,31 @@ def _device(driver: str, pool: str, raw: Document) -> SliceDevice | None:
     )
 
 
-def gpus(nodes: Iterable[NodeObject], slices: Iterable[SliceObject]) -> list[Gpus]:
+def taint_rule(document: Document) -> TaintRule | None:
+    """Parse a DeviceTaintRule; None for one that only informs or matches nothing."""
+    selector, taint = document["spec"].get("deviceSelector"), document["spec"]["taint"]
+    if selector is None or taint.get("effect") not in ("NoSchedule", "NoExecute"):
+        return None
+    name = document["metadata"]["name"]
+    return TaintRule(
+        name=name,
+        driver=selector.get("driver", ""),
+        pool=selector.get("pool", ""),
+        device=selector.get("device", ""),
+        taint=f"has the taint {taint['key']} by DeviceTaintRule {name}",
+    )
+
+
+def gpus(
+    nodes: Iterable[NodeObject], slices: Iterable[SliceObject], rules: Iterable[TaintRule] = ()
+) -> list[Gpus]:
     """All GPUs of the cluster, grouped by node and kind, in a fixed order."""
     published = _current_slices(slices)
+    ordered = sorted(rules, key=lambda rule: rule.name)
     found: list[Gpus] = []
     for item in sorted(nodes, key=lambda n: n.name):
         mine = published.get(item.name, [])
-        found += _from_slices(item, mine)
+        found += _from_slices(item, mine, ordered)
         vendors = {_DRA_VENDORS[s.driver] for s in mine}
         found += [g for g in _from_plugins(item) if g.vendor not in vendors]
     return found
@@ -200,11 +235,13 @@ def _current_slices(slices: Iterable[SliceObject]) -> dict[str, list[SliceObject
     return by_node
 
 
-def _from_slices(item: NodeObject, slices: list[SliceObject]) -> list[Gpus]:
+def _from_slices(item: NodeObject, slices: list[SliceObject], rules: list[TaintRule]) -> list[Gpus]:
     groups: dict[tuple[str, str, int], list[SliceDevice]] = defaultdict(list)
     for piece in slices:
         for device in piece.devices:
-            groups[piece.driver, device.product, device.memory].append(device)
+            rule = next((r for r in rules if r.matches(device.ref)), None)
+            tainted = device if device.taint or rule is None else replace(device, taint=rule.taint)
+            groups[piece.driver, device.product, device.memory].append(tainted)
     return [
         Gpus(
             node=item.name,

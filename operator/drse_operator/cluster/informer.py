@@ -15,17 +15,25 @@ from drse_operator.cluster.store import Store
 log = logging.getLogger(__name__)
 
 _BACKOFF_CAP = 10.0
+#: Seconds until an optional kind is asked for again.
+_ABSENT = 60.0
 
 
 class Informer:
     """Feeds one store from one kind.
 
     ``synced`` is set once the first list is in. ``last_heard`` (monotonic seconds) is when the server last
-    said anything, bookmarks included; a watch that has gone quiet for long is seen by it.
+    said anything, bookmarks included; a watch that has gone quiet for long is seen by it. An ``optional``
+    kind may be one that the server does not know: it is empty then, and asked for again now and then.
     """
 
     def __init__(
-        self, api: KubeApi, kind: Kind, store: Store[Any], query: Mapping[str, str] | None = None
+        self,
+        api: KubeApi,
+        kind: Kind,
+        store: Store[Any],
+        query: Mapping[str, str] | None = None,
+        optional: bool = False,
     ) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
@@ -33,6 +41,7 @@ class Informer:
         self._api = api
         self._store = store
         self._query = query
+        self._optional = optional
 
     async def run(self) -> None:
         """Run until cancelled. Errors are logged and followed by a new attempt with back-off."""
@@ -45,8 +54,10 @@ class Informer:
                 version = await self._watch(version)
                 failures = 0
             except ApiError as error:
-                if error.expired:
-                    version = None
+                if error.not_found and self._optional:
+                    self.synced.set()
+                    self.last_heard = time.monotonic()
+                    await asyncio.sleep(_ABSENT)
                     continue
                 failures += 1
                 log.warning("informer %s: %s", self.kind.plural, error)

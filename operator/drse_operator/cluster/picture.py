@@ -312,7 +312,7 @@ class Picture:
 
 
 def _fleet(world: World) -> _Fleet:
-    found = tuple(devices.gpus(world.nodes.values(), world.slices.values()))
+    found = tuple(devices.gpus(world.nodes.values(), world.slices.values(), world.taint_rules.values()))
     total: dict[tuple[Vendor, str, int], int] = defaultdict(int)
     most: dict[tuple[Vendor, str, int], int] = defaultdict(int)
     for gpus in found:

@@ -41,6 +41,7 @@ class World:
         self.services: Store[parse.ServiceObject] = Store(parse.service, self._service_changed)
         self.nodes: Store[devices.NodeObject] = Store(devices.node, self._node_changed)
         self.slices: Store[devices.SliceObject] = Store(devices.resource_slice, self._slice_changed)
+        self.taint_rules: Store[devices.TaintRule] = Store(devices.taint_rule, self._rule_changed)
         self.namespaces: Store[parse.NamespaceObject] = Store(parse.namespace, self._facts_changed)
         self.priority_classes: Store[parse.PriorityClassObject] = Store(
             parse.priority_class, self._facts_changed
@@ -62,6 +63,7 @@ class World:
             kinds.SERVICE: self.services,
             kinds.NODE: self.nodes,
             kinds.SLICE: self.slices,
+            kinds.TAINT_RULE: self.taint_rules,
             kinds.NAMESPACE: self.namespaces,
             kinds.PRIORITY_CLASS: self.priority_classes,
         }
@@ -146,6 +148,15 @@ class World:
 
     def _slice_changed(self, old: devices.SliceObject | None, new: devices.SliceObject | None) -> None:
         self._gpus_changed(old, new, {item.node for item in (old, new) if item is not None})
+
+    def _rule_changed(self, old: devices.TaintRule | None, new: devices.TaintRule | None) -> None:
+        rules = [rule for rule in (old, new) if rule is not None]
+        nodes = {
+            piece.node
+            for piece in self.slices.values()
+            if any(rule.matches(device.ref) for device in piece.devices for rule in rules)
+        }
+        self._gpus_changed(old, new, nodes)
 
     def _gpus_changed(self, old: object, new: object, nodes: set[str]) -> None:
         if old == new:  # heartbeats change nothing that is kept

@@ -41,6 +41,8 @@ _FIRST_RELIST = 15.0
 _HEARING = 10.0
 #: The operator is not well when it has made no pass for so long (seconds); passes come every 30 s at least.
 _STUCK = 120.0
+#: A watch is not well when nothing has come for longer: there are bookmarks, and it is renewed after 290 s.
+_SILENT = 400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class Operator:
         self.metrics = Metrics(options.version)
         self.world = World(touched=self._touched, stirred=self._stirred)
         self._informers = [Informer(api, kind, self.world.store(kind)) for kind in _INFORMED]
+        self._informers.append(
+            Informer(api, kinds.TAINT_RULE, self.world.store(kinds.TAINT_RULE), optional=True)
+        )
         self._informers.append(
             Informer(
                 api,
@@ -243,6 +248,9 @@ class Operator:
         now = time.monotonic()
         if self._loop is not None and now - self._loop.last_pass > _STUCK:
             return f"no pass for {now - self._loop.last_pass:.0f} s"
+        for informer in self._informers:
+            if informer.synced.is_set() and now - informer.last_heard > _SILENT:
+                return f"nothing heard of {informer.kind.plural} for {now - informer.last_heard:.0f} s"
         return None
 
     def _not_ready(self) -> str | None:

@@ -31,7 +31,7 @@ FIELD_MANAGER = "drse-operator"
 _DEFAULT_WORKERS = 32
 #: Seconds that a job is left alone after work on it has failed; doubles with each failure in a row.
 _REST_BASE = 0.5
-_REST_CAP = 60.0
+_REST_CAP = 15.0
 
 
 class NotLeader(Exception):
@@ -152,12 +152,19 @@ class Executor:
                 return
             for event in work.events:
                 self._events.record(job, event)
+        refused: ApiError | None = None
         for action in work.actions:
             self._guard()
-            if isinstance(action, Delete):
-                await self._delete(action)
-            elif job is not None:
-                await self._create(job, action)
+            try:
+                if isinstance(action, Delete):
+                    await self._delete(action)
+                elif job is not None:
+                    await self._create(job, action)
+            except ApiError as error:
+                # One object that cannot be made (a Service whose name is taken) holds up no other.
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     async def _write_status(self, job: Job, status: DeepSeekJobStatus) -> bool:
         """Write the status if the job has not changed since; True when it stands as wanted."""
@@ -224,6 +231,7 @@ class Executor:
             owners = created["metadata"].get("ownerReferences") or ()
             if all(reference["uid"] != job.uid for reference in owners):
                 self._events.record(job, _name_taken(kind.kind, metadata["name"]))
+                raise
         self._world.store(kind).put(created)
 
     async def _delete(self, action: Delete) -> None:

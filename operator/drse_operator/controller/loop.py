@@ -298,7 +298,9 @@ def _told(
     for assign in assigns:
         gpus = sum(p.count for p in assign.placements)
         nodes = ", ".join(dict.fromkeys(p.node for p in assign.placements))
-        events.append(Event(EventReason.ASSIGNED, f"{gpus} x {assign.shape.kind.product} on {nodes}"))
+        who = ", ".join(str(r) for r in sorted({p.replica for p in assign.placements}))
+        message = f"{gpus} x {assign.shape.kind.product} on {nodes} for replica {who}"
+        events.append(Event(EventReason.ASSIGNED, message))
     if release is not None:
         events.append(Event(EventReason.RELEASED, f"replicas {list(release.replicas)}: {release.message}"))
     before = job.status.queue

@@ -149,8 +149,10 @@ def _growth(policy: Policy, load: float, load_up: float, capacity: int) -> tuple
 
 
 def _between(policy: Policy, load_up: float, load_down: float, capacity: int) -> str:
+    low, high = f"{min(load_down, load_up):.1f}", f"{max(load_down, load_up):.1f}"
+    seen = high if low == high else f"between {low} and {high}"
     return (
-        f"load and forecast between {load_down:.1f} and {load_up:.1f} of {capacity} GPUs: "
+        f"load and forecast {seen} of {capacity} GPUs: "
         f"not above {policy.up_at:.0%}, not below {policy.down_at:.0%}"
     )
 
