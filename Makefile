@@ -11,6 +11,8 @@ RUN := $(UV) run --frozen
 # The embedded cluster fetches wheels with uv as well; last, so that nothing else is shadowed.
 export PATH := $(PATH):$(CURDIR)/$(TOOLS)/bin
 ARGS ?=
+# Tests wait more than they compute; each worker has an embedded control plane of its own.
+WORKERS ?= 3
 
 .PHONY: help
 help: ## Show this text
@@ -24,7 +26,7 @@ demo: setup ## Run everything on an embedded cluster and watch it; ARGS="--once 
 test: setup ## All checks and tests, on a real control plane; ARGS goes to pytest
 	$(MAKE) --no-print-directory check
 	$(RUN) drse-local binaries
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: check
 check: setup lint crds-check ## Everything that needs no cluster and no test run

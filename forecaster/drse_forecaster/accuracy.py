@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from drse_forecaster.contract import DEFAULT_HORIZON_MINUTES, JobForecast
 from drse_forecaster.series import FINE_STEP_SECONDS, JobKey, SeriesStore
 
+#: A relative error of a load below this, in GPU-equivalents, would be about nothing.
+NEGLIGIBLE_LOAD = 0.01
+
 
 @dataclass(slots=True)
 class Score:
@@ -26,6 +29,8 @@ class Score:
     covered: int = 0  #: of these, how many loads were at or below their P90
     absolute_error: float = 0.0
     last_value_absolute_error: float = 0.0  #: what saying "as now" would have cost
+    relative: int = 0  #: forecasts whose load came to more than nothing
+    relative_error: float = 0.0  #: over these, sum of |actual - p50| / actual
     newest_error: float = math.nan  #: actual - p50 of the newest one
 
 
@@ -84,3 +89,6 @@ def _add(score: Score, promise: _Promise, actual: float) -> None:
     score.newest_error = actual - promise.p50
     score.absolute_error += abs(score.newest_error)
     score.last_value_absolute_error += abs(actual - promise.load)
+    if actual > NEGLIGIBLE_LOAD:
+        score.relative += 1
+        score.relative_error += abs(score.newest_error) / actual

@@ -30,7 +30,7 @@ WEIGHT_HALF_LIFE_SECONDS = 2 * 86400.0
 
 #: Both spans must show a gain.
 GATE_HALF_LIVES_SECONDS = (86400.0, 4 * 86400.0)
-GATE_OPENS_AT = 1.0  # standard errors
+GATE_OPENS_AT = 1.5  # standard errors: three equal gains and no loss; one lucky event makes just one
 GATE_CLOSES_AT = 0.0
 
 _TINY = 1e-12
@@ -89,7 +89,7 @@ class Gate:
         shape = (series, horizons, len(GATE_HALF_LIVES_SECONDS))
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape[:2], dtype=np.bool_))
 
-    def learn(self, gain: FloatArray, step_seconds: int) -> None:
+    def learn(self, gain: FloatArray, step_seconds: int, opens_at: float = GATE_OPENS_AT) -> None:
         """Take in the gain of one outcome, (S, H), zero where unknown."""
         fade = 0.5 ** (step_seconds / np.array(GATE_HALF_LIVES_SECONDS))
         self.gain *= fade
@@ -97,4 +97,4 @@ class Gate:
         self.square *= fade
         self.square += (gain * gain)[..., None]
         surely = (self.gain / np.sqrt(self.square + _TINY)).min(axis=-1)
-        self.open[...] = np.where(self.open, surely > GATE_CLOSES_AT, surely > GATE_OPENS_AT)
+        self.open[...] = np.where(self.open, surely > GATE_CLOSES_AT, surely > opens_at)

@@ -11,6 +11,7 @@ Neighbours: `learner` learns, `rounds` calls this each round.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ from drse_forecaster.series import FloatArray, JobKey, SeriesStore
 
 #: A grid time is learned from once this much time has passed: by then its scrape has been read.
 SETTLE_SECONDS = 90.0
+
+#: More would not be cheaper each, and the first would wait longer.
+_REPLAYED_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +44,7 @@ class ReplayTask:
         """Replay, blocking: about a millisecond a grid time, little more for a hundred jobs."""
         began = time.perf_counter()
         learner = Learner.start(len(self.keys), self.grid)
-        replay(self.grid, learner, self.first, self.values, _ShelfCurves(self))
+        replay(self.grid, learner, self.first, self.values, ShelfCurves(self.grid, self.shelves))
         end = self.first + self.values.shape[1] - 1
         return ReplayOutcome(self.keys, learner, end, time.perf_counter() - began)
 
@@ -55,35 +59,42 @@ class ReplayOutcome:
     seconds: float
 
 
-class _ShelfCurves:
-    """The curve of each job that had been fitted before a grid time.
+class ShelfCurves:
+    """The curve of each series that had been fitted before a grid time, for `learner.replay`.
 
-    A curve is read once for the whole stretch of time that it speaks for.
+    Curves are evaluated a day at a time.
     """
 
-    def __init__(self, task: ReplayTask) -> None:
-        self._task = task
-        grid = task.grid
-        length = task.values.shape[1] + grid.horizons[-1]
-        self._times = (task.first + np.arange(length, dtype=np.float64)) * grid.step_seconds
+    def __init__(self, grid: Grid, shelves: Sequence[Shelf]) -> None:
+        self._grid = grid
+        self._shelves = shelves
         self._ahead = np.array(grid.horizons)
-        self._read: list[tuple[Curve | None, FloatArray]] = [(None, np.empty(0))] * len(task.keys)
-        self._silent = np.full(length, np.nan)
+        self._read = [_Stretch(None, 0, np.empty(0)) for _ in shelves]
 
     def __call__(self, index: int) -> CurveView:
-        place = index - self._task.first
-        now = self._times[place]
-        view = CurveView.none(len(self._task.keys), self._ahead.size)
-        for row, shelf in enumerate(self._task.shelves):
-            if not shelf.curves:
+        grid = self._grid
+        view = CurveView.none(len(self._shelves), self._ahead.size)
+        for row, shelf in enumerate(self._shelves):
+            curve = shelf.before(float(index * grid.step_seconds)) if shelf.curves else None
+            if curve is None:
                 continue
-            curve = shelf.before(now)
-            if curve is not self._read[row][0]:
-                self._read[row] = (curve, self._silent if curve is None else curve.at(self._times))
-            if curve is not None:
-                values = self._read[row][1]
-                view.here[row], view.there[row] = values[place], values[place + self._ahead]
+            read = self._read[row]
+            place = index - read.first
+            if curve is not read.curve or place >= grid.day:
+                times = (index + np.arange(grid.day + grid.horizons[-1] + 1.0)) * grid.step_seconds
+                read = self._read[row] = _Stretch(curve, index, curve.at(times))
+                place = 0
+            view.here[row], view.there[row] = read.values[place], read.values[place + self._ahead]
         return view
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stretch:
+    """A curve's values on the grid from index `first` on."""
+
+    curve: Curve | None
+    first: int
+    values: FloatArray
 
 
 class Book:
@@ -91,7 +102,8 @@ class Book:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self.keys: list[JobKey] = []
+        self.keys: list[JobKey] = []  #: by row of the learner
+        self._rows: dict[JobKey, int] = {}
         self._learner: Learner | None = None
         self._index: int | None = None
         self._ahead = np.array(grid.horizons, dtype=np.float64) * grid.step_seconds
@@ -99,9 +111,9 @@ class Book:
     def __contains__(self, key: JobKey) -> bool:
         return key in self._rows
 
-    @property
-    def _rows(self) -> dict[JobKey, int]:
-        return {key: row for row, key in enumerate(self.keys)}
+    def _seat(self, keys: list[JobKey]) -> None:
+        self.keys = keys
+        self._rows = {key: row for row, key in enumerate(keys)}
 
     def settled(self, now: float) -> int:
         """Return the newest grid index that may be learned from at `now` (unix seconds)."""
@@ -114,12 +126,13 @@ class Book:
 
     def newcomers(
         self, keys: list[JobKey], store: SeriesStore, library: Library, now: float
-    ) -> ReplayTask | None:
-        """Return the task that replays the histories of those among `keys` that are not in the book."""
-        rows = self._rows
-        new = [key for key in keys if key not in rows]
-        if not new:
-            return None
+    ) -> list[ReplayTask]:
+        """Return the tasks that replay the histories of those among `keys` that are not in the book."""
+        new = [key for key in keys if key not in self]
+        batches = [new[first : first + _REPLAYED_AT_ONCE] for first in range(0, len(new), _REPLAYED_AT_ONCE)]
+        return [self._replay_task(batch, store, library, now) for batch in batches]
+
+    def _replay_task(self, new: list[JobKey], store: SeriesStore, library: Library, now: float) -> ReplayTask:
         end = self.settled(now)
         first = end - self.grid.window + 1
         values = np.stack([self._values(store, key, end) for key in new])
@@ -137,7 +150,8 @@ class Book:
         keys = [outcome.keys[row] for row in rows]
         learner = take(outcome.learner, rows)
         if self._learner is None or self._index is None:
-            self.keys, self._learner, self._index = keys, learner, outcome.end
+            self._seat(keys)
+            self._learner, self._index = learner, outcome.end
             return
         for index in range(outcome.end + 1, self._index + 1):
             self._tell(learner, keys, index, store, library)
@@ -145,14 +159,14 @@ class Book:
             self._tell(self._learner, self.keys, index, store, library)
         self._index = max(self._index, outcome.end)
         self._learner = join([self._learner, learner])
-        self.keys = [*self.keys, *keys]
+        self._seat([*self.keys, *keys])
 
     def forget(self, keys: frozenset[JobKey]) -> None:
         """Drop jobs that are gone."""
         stay = [row for row, key in enumerate(self.keys) if key not in keys]
         if len(stay) == len(self.keys):
             return
-        self.keys = [self.keys[row] for row in stay]
+        self._seat([self.keys[row] for row in stay])
         if self._learner is not None:
             self._learner = take(self._learner, np.array(stay, dtype=np.intp)) if stay else None
         if not stay:
@@ -167,8 +181,7 @@ class Book:
         """
         if self._learner is None or not keys:
             return None
-        rows = self._rows
-        learner = take(self._learner, np.array([rows[key] for key in keys], dtype=np.intp))
+        learner = take(self._learner, np.array([self._rows[key] for key in keys], dtype=np.intp))
         return learner.say(self.grid, windows, at, library.view(keys, at, self._ahead)), learner
 
     def _advance(
@@ -201,7 +214,7 @@ class Book:
 
 
 def fill_gaps(rows: FloatArray) -> FloatArray:
-    """Return (S, n) rows with each NaN replaced by the value before it; what precedes all values stays
-    NaN.""" known = np.isfinite(rows)
+    """Return (S, n) rows with each NaN replaced by the value before it, if there is one."""
+    known = np.isfinite(rows)
     newest = np.maximum.accumulate(np.where(known, np.arange(rows.shape[1]), 0), axis=1)
     return np.asarray(np.take_along_axis(rows, newest, axis=1))

@@ -8,15 +8,14 @@ time. The approach, in three layers, all of them online:
    day, at this level). The multiple follows the quantile of errors in that unit; and a quantile regression.
 2. They are blended by pinball loss, as the forecasts are by absolute loss (`blending`).
 3. A last correction moves up after a miss and down after a hit so that their balance is one in ten: whatever
-   the load does, the share of misses over n steps is off by no more than (range of the correction) / (rate
-   n).
+   the load does, the share of misses over n steps is off by no more than (range of the correction) / rate n.
 
 Where more than nine in ten loads equal the forecast (a night of zeros, a fixed number of instances), the 90 %
 quantile is the forecast itself, and coverage is what it is. The correction must not run away then: it stops
 at `LOWEST_CORRECTION`.
 
-Sources: Gibbs and Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021; Angelopoulos,
-Candes and Tibshirani, "Conformal PID control for time series prediction", NeurIPS 2023.
+Sources: Gibbs and Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021;
+Angelopoulos, Candes and Tibshirani, "Conformal PID control for time series prediction", NeurIPS 2023.
 
 Shapes: S series, H horizons, Y yardsticks, B bounds.
 """
@@ -37,6 +36,7 @@ LEVEL = 0.9
 
 SLOW_SECONDS = 2 * 86400.0
 FAST_SECONDS = 3600.0
+GATE_OPENS_AT = 0.5  # standard errors: a bound has something to win on every outcome, so evidence is plenty
 TRACKING_RATE = 0.05  # yardsticks a step
 CORRECTION_RATE = 0.05
 LOWEST_CORRECTION = -0.25
@@ -83,7 +83,7 @@ class BoundState:
             by_time=np.full((*shape, grid.day), np.nan),
             multiples=np.ones((*shape, _YARDSTICKS)),
             tracked=np.zeros(shape),
-            regression=Regression.start(series, horizons, prior),
+            regression=Regression.start(grid, series, prior),
             blend=Blend.start(series, horizons, np.full(_BOUNDS, 1.0 / _BOUNDS)),
             correction=np.zeros(shape),
             gate=Gate.start(series, horizons),
@@ -97,6 +97,7 @@ class Hints:
     start: FloatArray  #: the last value, (S,)
     before: FloatArray  #: the value a step earlier, (S,)
     day_mean: FloatArray  #: mean load of a day, (S,)
+    ceiling: FloatArray  #: the regression may not say more, (S,)
     opinions: FloatArray  #: forecasts that hint at a rise, (S, H, 5)
 
 
@@ -129,7 +130,8 @@ def bound(state: BoundState, step_of_day: int, forecast: FloatArray, hints: Hint
     features = np.concatenate([np.stack(plain, axis=-1), rises], axis=-1)
     bases = np.repeat(forecast[..., None], _YARDSTICKS, axis=-1)
     bases[..., -1] = start
-    regressed = start + state.regression.say(features)
+    highest = np.maximum(hints.ceiling[:, None], forecast)
+    regressed = np.minimum(start + state.regression.say(features), highest)
     still = np.broadcast_to(start, forecast.shape)
     bounds = np.concatenate([bases + margins, np.stack([regressed, still], axis=-1)], axis=-1)
     bounds = np.maximum(bounds, forecast[..., None])
@@ -142,7 +144,7 @@ def bound(state: BoundState, step_of_day: int, forecast: FloatArray, hints: Hint
 def learn(
     state: BoundState,
     learning: Learning,
-    origin_steps: NDArray[np.intp],
+    index: int,
     said: Bounded,
     forecast: FloatArray,
     start: FloatArray,
@@ -151,18 +153,18 @@ def learn(
 ) -> None:
     """Take in the outcome of each horizon.
 
-    `origin_steps`: step of the day of each horizon's origin, (H,). `start`: the last value there, `actual`:
-    what came; with `forecast` and `known` all (S, H).
+    `index`: grid index at which it came. `start`: the last value at the origin, `actual`: what came; with
+    `forecast` and `known` all (S, H).
     """
     step = learning.grid.step_seconds
     error = actual - forecast
     plain = actual - start
     _track(state, said, error, plain, known)
-    learning.learn(state.regression, said.features, plain, known)
+    learning.learn(state.regression, index, said.features, plain, known)
     slope = np.where(actual > said.blended, -LEVEL, 1 - LEVEL) * known
     state.blend.learn(said.bounds, said.blended, slope, step)
     gain = pinball(actual, said.bounds[..., LAST_VALUE_BOUND]) - pinball(actual, said.corrected)
-    state.gate.learn(gain * known, step)
+    state.gate.learn(gain * known, step, GATE_OPENS_AT)
     missed = actual > said.corrected
     moved = state.correction + CORRECTION_RATE * np.where(missed, LEVEL, LEVEL - 1)
     state.correction[...] = np.where(known, np.maximum(moved, LOWEST_CORRECTION), state.correction)
@@ -170,10 +172,16 @@ def learn(
     _fade_in(state.slow, size, known, SLOW_SECONDS, step)
     _fade_in(state.fast, size, known, FAST_SECONDS, step)
     _fade_in(state.last_value, np.abs(plain), known, SLOW_SECONDS, step)
+    origin_steps = (index - np.array(learning.grid.horizons)) % learning.grid.day
     horizon = np.arange(origin_steps.size)
     old = state.by_time[:, horizon, origin_steps]
     new = np.where(np.isfinite(old), _DAY_MEMORY * old + (1 - _DAY_MEMORY) * size, size)
     state.by_time[:, horizon, origin_steps] = np.where(known, new, old)
+
+
+def usual_error(state: BoundState) -> FloatArray:
+    """Return the mean |error| of the forecast over the last days, (S, H)."""
+    return _mean(state.slow)
 
 
 def pinball(actual: FloatArray, bound_: FloatArray) -> FloatArray:

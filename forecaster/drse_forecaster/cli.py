@@ -19,6 +19,7 @@ from drse_forecaster.rounds import Forecaster, ForecasterSettings
 from drse_forecaster.runner import Runner
 from drse_forecaster.series import SeriesShape
 from drse_forecaster.service import build_app
+from drse_forecaster.sharding import Shard
 from drse_forecaster.source import PrometheusSettings, PrometheusSource
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -61,6 +62,7 @@ class _ServeOptions:
     listen: tuple[str, int]
     interval_seconds: int
     fit_workers: int
+    shard: Shard
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -105,6 +107,12 @@ def main() -> None:
     help=f"Engine metric of running or waiting requests. Repeatable; default: {', '.join(DEFAULT_REQUESTS)}.",
 )
 @click.option("--query", help="PromQL to use instead; one series a job, in GPU-equivalents. See `query`.")
+@click.option(
+    "--shard",
+    default="0/1",
+    metavar="INDEX/COUNT",
+    help="Which of how many replicas this is; each job is served by one. A pod's name may stand for INDEX.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def serve(
@@ -122,6 +130,7 @@ def serve(
     utilization: tuple[str, ...],
     requests: tuple[str, ...],
     query: str | None,
+    shard: str,
     log_format: str,
     log_level: str,
 ) -> None:
@@ -143,6 +152,7 @@ def serve(
     try:
         shape = SeriesShape(history_seconds=history, step_seconds=step)
         text = query or _query(utilization, requests)
+        replica = Shard.parse(shard)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     token = prometheus_token_file.read_text(encoding="utf-8").strip() if prometheus_token_file else None
@@ -158,8 +168,49 @@ def serve(
         listen=listen,
         interval_seconds=interval,
         fit_workers=fit_workers,
+        shard=replica,
     )
     asyncio.run(_serve(options))
+
+
+@main.command(context_settings={"show_default": True})
+@click.option(
+    "--series",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV file (.gz too) with a column of times and columns of loads.",
+)
+@click.option("--column", help="Column to forecast; by default the first with numbers.")
+@click.option("--horizon", type=Duration(), default="10m", help="How far ahead the judged forecasts look.")
+@click.option("--step", type=Duration(), default="5m", help="Spacing of forecasts; finer bins are averaged.")
+@click.option("--refit-every", type=Duration(), default="12h", help="Time between two fits, as for `serve`.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the newest days to a PNG."
+)
+def backtest(
+    series: Path,
+    column: str | None,
+    horizon: int,
+    step: int,
+    refit_every: int,
+    output: str,
+    plot: Path | None,
+) -> None:
+    """Tell what forecasts would have been worth on a recorded load.
+
+    Every step of the file is forecast from what came before it, by the code that `serve` runs, refitted as
+    there, and compared with what came and with the last value. A file with bins coarser than --step is
+    forecast on its own bins.
+    """
+    from drse_forecaster.backtesting import run_backtest  # pandas takes a second to import
+    from drse_forecaster.recorded import SeriesError
+
+    try:
+        report = run_backtest(series, column, horizon, step, refit_every, plot)
+    except SeriesError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report.model_dump_json() if output == "json" else report.sentences())
 
 
 @main.command(name="query", context_settings={"auto_envvar_prefix": "DRSE_FORECASTER"})
@@ -186,6 +237,7 @@ async def _serve(options: _ServeOptions) -> None:
         source=source,
         fit_executor=executor,
         interval_seconds=options.interval_seconds,
+        shard=options.shard,
     )
     host, port = options.listen
     server = uvicorn.Server(

@@ -21,6 +21,10 @@ from drse_forecaster.series import FloatArray
 DAYS = 7
 _HOURS = 12
 
+#: A linear forecast may not exceed this multiple of the largest load of the last day or so: its weights may
+#: still be wild after a handful of examples.
+CEILING = 1.5
+
 #: A change is scheduled when so many days are known and this share of them moved alike.
 MIN_PERIODS = 3
 AGREEMENT = 0.7
@@ -92,6 +96,11 @@ class Grid:
         return max(3600 // self.step_seconds, 1)
 
     @property
+    def reach(self) -> int:
+        """Steps that exponentially weighted means look back."""
+        return int(_EWMA_REACH_SECONDS // self.step_seconds) + 1
+
+    @property
     def window(self) -> int:
         """Length of the window that opinions are formed from."""
         return DAYS * self.day + 1
@@ -114,6 +123,7 @@ class Opinions:
     """What can be said at one origin. Loads in the unit of the window, finite."""
 
     start: FloatArray  #: the last value, (S,)
+    ceiling: FloatArray  #: no forecast is above it, (S,)
     forecasts: FloatArray  #: simple opinions, (S, H, len(SIMPLE))
     features: FloatArray  #: (S, H, len(FEATURES))
     scheduled: FloatArray  #: change that came at this time on most days, zero where there is none, (S, H)
@@ -128,7 +138,8 @@ def form(grid: Grid, window: FloatArray, phase: float, curve: CurveView) -> Opin
     """
     start = window[:, -1]
     horizons = np.array(grid.horizons)
-    known = np.where(np.isfinite(window), window, start[:, None])  # before its beginning: as now
+    near = window[:, -(grid.day + grid.reach) :]
+    known = np.where(np.isfinite(near), near, start[:, None])  # before its beginning: as now
     means = [_ewma(known, grid, half_life) for half_life in _HALF_LIVES_SECONDS]
     hour, day = grid.hour, grid.day
     medians = [
@@ -168,11 +179,12 @@ def form(grid: Grid, window: FloatArray, phase: float, curve: CurveView) -> Opin
         hourly.change,
         hourly.level,
         *waves,
-        np.nan_to_num(curve.there - curve.here[:, None]),
-        np.broadcast_to(np.nan_to_num(curve.here - start)[:, None], shape),
+        _or_zero(curve.there - curve.here[:, None]),
+        np.broadcast_to(_or_zero(curve.here - start)[:, None], shape),
     ]
     return Opinions(
         start=start,
+        ceiling=CEILING * known.max(axis=1),
         forecasts=np.maximum(np.stack(forecasts, axis=-1), 0.0),
         features=np.stack(features, axis=-1),
         scheduled=daily.regular,
@@ -181,7 +193,7 @@ def form(grid: Grid, window: FloatArray, phase: float, curve: CurveView) -> Opin
 
 
 def _ewma(known: FloatArray, grid: Grid, half_life: float) -> FloatArray:
-    reach = min(int(_EWMA_REACH_SECONDS // grid.step_seconds) + 1, known.shape[1])
+    reach = min(grid.reach, known.shape[1])
     weights = 0.5 ** (np.arange(reach)[::-1] * grid.step_seconds / half_life)
     return np.asarray(known[:, -reach:] @ (weights / weights.sum()))
 
@@ -218,13 +230,13 @@ class _Repeats:
         levels = after - start[:, :, None]
         zeros = np.zeros(after.shape[:2])
         return cls(
-            change=np.nan_to_num(_median_known(changes)),
-            level=np.nan_to_num(_median_known(levels)),
-            newest_change=np.nan_to_num(changes[..., 0]),
-            newest_level=np.nan_to_num(levels[..., 0]),
-            second_change=np.nan_to_num(changes[..., 1]) if back.size > 1 else zeros,
-            oldest_change=np.nan_to_num(changes[..., -1]),
-            oldest_level=np.nan_to_num(levels[..., -1]),
+            change=_or_zero(_median_known(changes)),
+            level=_or_zero(_median_known(levels)),
+            newest_change=_or_zero(changes[..., 0]),
+            newest_level=_or_zero(levels[..., 0]),
+            second_change=_or_zero(changes[..., 1]) if back.size > 1 else zeros,
+            oldest_change=_or_zero(changes[..., -1]),
+            oldest_level=_or_zero(levels[..., -1]),
             regular=_agreed(changes),
             most=np.where(np.isfinite(changes), changes, -np.inf).max(axis=-1),
         )
@@ -232,7 +244,7 @@ class _Repeats:
 
 def _agreed(changes: FloatArray) -> FloatArray:
     """Return the median change where most periods moved at least half as far the same way, else zero."""
-    median = np.nan_to_num(_median_known(changes))
+    median = _or_zero(_median_known(changes))
     alike = changes * np.sign(median)[..., None] >= np.abs(median)[..., None] / 2  # False for NaN
     known = np.isfinite(changes).sum(axis=-1)
     agreed = (known >= MIN_PERIODS) & (alike.sum(axis=-1) >= AGREEMENT * known)
@@ -241,11 +253,13 @@ def _agreed(changes: FloatArray) -> FloatArray:
 
 def _median_known(values: FloatArray) -> FloatArray:
     """Return the median over the last axis of what is not NaN, NaN where nothing is."""
-    ordered = np.sort(values, axis=-1)  # NaN last
-    count = np.isfinite(values).sum(axis=-1)
-    low, high = np.maximum(count - 1, 0) // 2, count // 2
-    high = np.minimum(high, np.maximum(count - 1, 0))
-    pick = np.take_along_axis
-    return np.asarray(
-        (pick(ordered, low[..., None], -1)[..., 0] + pick(ordered, high[..., None], -1)[..., 0]) / 2
-    )
+    flat = np.sort(values, axis=-1).reshape(-1, values.shape[-1])  # NaN last
+    count = np.isfinite(flat).sum(axis=-1)
+    last = np.maximum(count - 1, 0)
+    rows = np.arange(flat.shape[0])
+    middle = (flat[rows, last // 2] + flat[rows, np.minimum(count // 2, last)]) / 2
+    return np.asarray(middle.reshape(values.shape[:-1]))
+
+
+def _or_zero(values: FloatArray) -> FloatArray:
+    return np.where(np.isnan(values), 0.0, values)

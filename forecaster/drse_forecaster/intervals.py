@@ -40,6 +40,15 @@ def upper_margin(errors: FloatArray, level: float = LEVEL) -> float:
     return max(float(np.partition(known, rank - 1)[rank - 1]), 0.0)
 
 
+def upper_margins(errors: FloatArray, level: float = LEVEL) -> FloatArray:
+    """Return `upper_margin` of each row of (S, n) errors."""
+    count = np.isfinite(errors).sum(axis=1)
+    rank = np.minimum(np.ceil((count + 1) * level - 1e-9), count).astype(int)
+    ordered = np.sort(errors, axis=1)  # NaN last
+    margins = ordered[np.arange(errors.shape[0]), np.maximum(rank - 1, 0)]
+    return np.where(count >= MIN_ERRORS, np.maximum(margins, 0.0), np.nan)
+
+
 def last_value_margins(values: FloatArray, horizons: tuple[int, ...]) -> FloatArray:
     """Return the margins over the last value at these horizons (steps), from its errors over `values`.
 

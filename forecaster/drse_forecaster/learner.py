@@ -25,7 +25,7 @@ from drse_forecaster import bounds, experts
 from drse_forecaster.blending import Blend, Gate
 from drse_forecaster.bounds import Bounded, BoundState, Hints
 from drse_forecaster.experts import FEATURES, SIMPLE, CurveView, Grid
-from drse_forecaster.regression import SOLVE_SECONDS, Learning, Regression
+from drse_forecaster.regression import Learning, Regression
 from drse_forecaster.series import FloatArray
 
 #: Regressions and what they look at. The first three stay close to the last value; the fourth may use all.
@@ -41,8 +41,8 @@ REGRESSIONS: dict[str, tuple[str, ...]] = {
     ),
     "everything": (
         "back1", "back2", "back3", "back6", "hourMean", "median1d", "yesterdayChange", "yesterdayLevel",
-        "dailyChange", "dailyLevel", "weekChange", "weekLevel", "hourAgoChange", "hourlyChange", "hourlyLevel",
-        "sine1", "cosine1", "sine2", "cosine2", "curveChange", "curveLevel",
+        "dailyChange", "dailyLevel", "weekChange", "weekLevel", "hourAgoChange", "hourlyChange",
+        "hourlyLevel", "sine1", "cosine1", "sine2", "cosine2", "curveChange", "curveLevel",
     ),
     "prophet+ar": ("back1", "curveChange", "curveLevel"),
 }  # fmt: skip
@@ -60,6 +60,11 @@ _LAST_VALUE_PRIOR = 0.5
 
 #: A scheduled change is one when it is this many times the mean change over the horizon.
 SCHEDULED_CHANGES = 2.0
+
+#: After so many errors in a row to one side, each so many times the usual one, the last value speaks until
+#: the blend has caught up.
+MAX_SURPRISES = 2
+SURPRISE = 10.0
 
 #: Half-life of the losses that skill and coverage are measured over.
 JUDGED_HALF_LIFE_SECONDS = 2 * 86400.0
@@ -106,6 +111,7 @@ class Learner:
     regressions: tuple[Regression, ...]
     blend: Blend
     gate: Gate
+    surprises: FloatArray  #: large errors of the blend to the same side in a row, signed, (S, H)
     timetable_gate: Gate  #: whether scheduled changes have come as scheduled
     bounds: BoundState
     record: Record
@@ -117,9 +123,10 @@ class Learner:
         prior = np.full(len(EXPERTS), (1 - _LAST_VALUE_PRIOR) / (len(EXPERTS) - 1))
         prior[0] = _LAST_VALUE_PRIOR
         learner = cls(
-            regressions=tuple(Regression.start(series, horizons, np.zeros(len(one))) for one in _COLUMNS),
+            regressions=tuple(Regression.start(grid, series, np.zeros(len(one))) for one in _COLUMNS),
             blend=Blend.start(series, horizons, prior),
             gate=Gate.start(series, horizons),
+            surprises=np.zeros((series, horizons)),
             timetable_gate=Gate.start(series, horizons),
             bounds=BoundState.start(series, grid),
             record=Record.start(series, horizons),
@@ -140,7 +147,7 @@ class Learner:
         opinions = experts.form(grid, window, day % 1.0, curve)
         start = opinions.start
         regressed = [
-            np.maximum(start[:, None] + one.say(opinions.features[..., columns]), 0.0)
+            np.clip(start[:, None] + one.say(opinions.features[..., columns]), 0.0, opinions.ceiling[:, None])
             for one, columns in zip(self.regressions, _COLUMNS, strict=True)
         ]
         said = np.concatenate([opinions.forecasts, np.stack(regressed, axis=-1)], axis=-1)
@@ -148,10 +155,12 @@ class Learner:
         timetable = np.maximum(start[:, None] + opinions.scheduled, 0.0)
         scheduled = np.abs(opinions.scheduled) > SCHEDULED_CHANGES * self.regressions[0].scale
         trusted = scheduled & self.timetable_gate.open
-        p50 = np.where(trusted, timetable, np.where(self.gate.open, blended, start[:, None]))
+        believed = self.gate.open & (np.abs(self.surprises) < MAX_SURPRISES)
+        p50 = np.where(trusted, timetable, np.where(believed, blended, start[:, None]))
         hints = Hints(
             start=start,
             before=np.where(np.isfinite(window[:, -2]), window[:, -2], start),
+            ceiling=opinions.ceiling,
             day_mean=_mean_known(window[:, -grid.day :]),
             opinions=said[..., _HINTS],
         )
@@ -191,19 +200,24 @@ class Learner:
         learning = Learning(grid)
         quantile = Learning(grid, tau=bounds.LEVEL, least_error=0.1, prior_share=0.02)
         for regression, columns in zip(self.regressions, _COLUMNS, strict=True):
-            learning.learn(regression, features[..., columns], actual - start, known)
+            learning.learn(regression, index, features[..., columns], actual - start, known)
         self.blend.learn(said, blended, np.sign(blended - actual) * known, grid.step_seconds)
         plain = np.abs(start - actual)
         self.gate.learn((plain - np.abs(blended - actual)) * known, grid.step_seconds)
+        self._be_surprised(actual - blended, known)
         by_timetable = (plain - np.abs(timetable - actual)) * known * scheduled
         self.timetable_gate.learn(by_timetable, grid.step_seconds)
-        origins = (index - np.array(grid.horizons)) % grid.day
         self._judge(grid, bounded, p50, start, actual, known)
-        bounds.learn(self.bounds, quantile, origins, bounded, p50, start, actual, known)
-        if index % max(SOLVE_SECONDS // grid.step_seconds, 1) == 0:
-            for regression in self.regressions:
-                learning.solve(regression)
-            quantile.solve(self.bounds.regression)
+        bounds.learn(self.bounds, quantile, index, bounded, p50, start, actual, known)
+
+    def _be_surprised(self, error: FloatArray, known: BoolArray) -> None:
+        """Count large errors to one side: after a shift of level, what was learned is of another load."""
+        usual = bounds.usual_error(self.bounds)
+        large = np.abs(error) > SURPRISE * usual
+        side = np.sign(error)
+        again = side * self.surprises > 0
+        count = np.where(large, np.where(again, self.surprises + side, side), 0.0)
+        self.surprises[...] = np.where(known, count, self.surprises)
 
     def _judge(
         self,
@@ -229,8 +243,8 @@ class Learner:
             total += loss * known
 
     def speaker(self, place: int) -> list[str]:
-        """Return who speaks at a horizon for each series: the last value, or the heaviest expert and
-        others.""" heaviest = self.blend.weights[:, place].argmax(axis=-1)
+        """Return who speaks at a horizon for each series: the last value, or a blend by its first expert."""
+        heaviest = self.blend.weights[:, place].argmax(axis=-1)
         opened = self.gate.open[:, place]
         return [
             f"blend:{EXPERTS[one]}" if speaks else LAST_VALUE
@@ -239,18 +253,24 @@ class Learner:
 
 
 Curves = Callable[[int], CurveView]
+Hear = Callable[[int, Learner, Said], None]
 
 
-def replay(grid: Grid, learner: Learner, first: int, values: FloatArray, curves: Curves) -> None:
+def replay(
+    grid: Grid, learner: Learner, first: int, values: FloatArray, curves: Curves, hear: Hear | None = None
+) -> None:
     """Tell a learner that has heard nothing of (S, T) values from grid index `first` on, step by step.
 
-    `curves(index)` returns the curves that were fitted before that step.
+    `curves(index)` returns the curves that were fitted before that step. `hear` gets what is said at each.
     """
     windows = Windows.start(grid, values.shape[0])
     for place in range(values.shape[1]):
         window = windows.push(values[:, place])
-        if np.isfinite(window[:, -1]).any():
-            learner.step(grid, first + place, values[:, place], window, curves(first + place))
+        if not np.isfinite(window[:, -1]).all():  # of a series that has not begun, anything will do
+            window = np.where(np.isfinite(window[:, -1:]), window, 0.0)
+        said = learner.step(grid, first + place, values[:, place], window, curves(first + place))
+        if hear is not None:
+            hear(first + place, learner, said)
 
 
 @dataclass(slots=True, eq=False)

@@ -176,6 +176,14 @@ def _totals(scores: tuple[tuple[JobKey, Score], ...]) -> Iterator[Metric]:
         "The same sum, had the load at the time of the forecast been the forecast.",
         labels=_JOB,
     )
+    relative = CounterMetricFamily(
+        "drse_forecast_relative_scored", "Scored forecasts whose load was more than nothing.", labels=_JOB
+    )
+    relative_error = CounterMetricFamily(
+        "drse_forecast_relative_error_sum",
+        "Sum of |measured - P50| / measured over these: MAPE is its rate over theirs.",
+        labels=_JOB,
+    )
     for key, score in scores:
         labels = [key.namespace, key.name]
         if math.isfinite(score.newest_error):
@@ -184,4 +192,6 @@ def _totals(scores: tuple[tuple[JobKey, Score], ...]) -> Iterator[Metric]:
         covered.add_metric(labels, score.covered)
         total.add_metric(labels, score.absolute_error)
         naive.add_metric(labels, score.last_value_absolute_error)
-    yield from (error, scored, covered, total, naive)
+        relative.add_metric(labels, score.relative)
+        relative_error.add_metric(labels, score.relative_error)
+    yield from (error, scored, covered, total, naive, relative, relative_error)

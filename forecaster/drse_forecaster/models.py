@@ -48,8 +48,8 @@ class Model(Protocol):
         ...
 
     def fit_many(self, times: FloatArray, values: FloatArray) -> list[Curve | FitError]:
-        """Learn from values (GPU-equivalents, gaps as NaN), shape (S, n), at unix times on a grid, shape
-        (n,).""" ...
+        """Learn from (S, n) values (GPU-equivalents, gaps as NaN) at (n,) unix times on a grid."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The maximum a posteriori fit of Prophet's additive model, for many series at once.
 
 The problem: Prophet hands one series after the other to Stan's L-BFGS, which reads all samples in every
-step: a second for a week of minutes. The approach: with a linear trend and additive terms the log-posterior is
+step: a second for a week of minutes. The approach: with linear trend and additive terms the log-posterior is
 
-    -N log s - RSS / (2 s^2) - 2 s^2 - k^2 / 50 - m^2 / 50 - sum |delta_i| / tau - sum beta_j^2 / (2 sigma_j^2)
+    -N log s - RSS / (2 s^2) - 2 s^2 - (k^2 + m^2) / 50 - sum |delta_i| / tau - sum beta_j^2 / 2 sigma_j^2
 
 and the samples enter only through X'X, X'y and y'y, which are formed once. What remains is solved exactly:
 
@@ -41,7 +41,8 @@ _SWEEPS = 4
 _ACTIVE_SET_STEPS = 12  # a coordinate; a few in all is what it takes
 _KKT_TOLERANCE = 1e-7  # of the largest gradient
 
-#: A noiseless history has no posterior maximum: the noise would go to zero and the density to infinity.
+#: A noiseless history has no posterior maximum: the noise would go to zero and the density to infinity. Below
+#: this the residual is rounding.
 _LEAST_VARIANCE = 1e-12
 
 BoolArray = NDArray[np.bool_]
@@ -81,6 +82,9 @@ class Fit:
     sigma: FloatArray  #: (S,)
     log_posterior: FloatArray  #: up to the constants that Stan leaves out too, (S,)
     converged: BoolArray  #: (S,)
+    noiseless: (
+        BoolArray  #: whether the noise went to its floor: the curve is exact, the density arbitrary, (S,)
+    )
 
 
 def maximise(design: Design, targets: Targets) -> Fit:
@@ -107,7 +111,8 @@ def maximise(design: Design, targets: Targets) -> Fit:
     coordinates = problem.coordinates(variance, deltas)
     density = _log_posterior(design, problem.residual(variance, deltas), variance, coordinates, deltas)
     gaussian = (problem.basis @ coordinates[..., None])[..., 0]
-    return Fit(gaussian, deltas, np.sqrt(variance), density, solved & ~moving)
+    noiseless = variance < 10 * _LEAST_VARIANCE
+    return Fit(gaussian, deltas, np.sqrt(variance), density, solved & ~moving, noiseless)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

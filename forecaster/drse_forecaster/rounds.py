@@ -116,8 +116,7 @@ class Forecaster:
         fits: list[Task] = [*self._library.due(histories)]
         if fits:
             return fits
-        replay = self._book.newcomers(list(histories), self.store, self._library, now)
-        return [replay] if replay else []
+        return [*self._book.newcomers(list(histories), self.store, self._library, now)]
 
     def learn(self, outcomes: Iterable[Outcome]) -> None:
         """Keep what tasks found, for jobs that are still known."""

@@ -26,6 +26,7 @@ from drse_forecaster.contract import ForecastList
 from drse_forecaster.metrics import Metrics, Shown
 from drse_forecaster.rounds import Forecaster, Outcome, Task
 from drse_forecaster.series import FINE_STEP_SECONDS, JobSamples
+from drse_forecaster.sharding import Shard
 from drse_forecaster.source import LoadSource, SourceError
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Runner:
     source: LoadSource
     fit_executor: Executor
     interval_seconds: float = 60.0
+    shard: Shard = field(default_factory=Shard)
     clock: Callable[[], float] = time.time
     published: Published | None = None
     metrics: Metrics = field(init=False)
@@ -136,6 +138,7 @@ class Runner:
             batch += await self.source.recent(
                 max(progress.read_until - OVERLAP_SECONDS, end - recent_seconds), end
             )
+            batch = [one for one in batch if self.shard.owns(one.key)]
         except SourceError as error:
             progress.failures += 1
             self.metrics.source_errors.labels(error.kind).inc()

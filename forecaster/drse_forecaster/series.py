@@ -109,8 +109,8 @@ class Ring:
         return times, values
 
     def until(self, index: int, count: int) -> FloatArray:
-        """Return the `count` values up to grid index `index` (time / step), oldest first, NaN where
-        unknown.""" found = np.full(count, np.nan)
+        """Return `count` values up to grid index `index` (time / step), oldest first, NaN where unknown."""
+        found = np.full(count, np.nan)
         if self._end is not None:
             size = self._values.size
             last = size - 1 - (self._end - index)  # place of `index` in the ring; may lie outside

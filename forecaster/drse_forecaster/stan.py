@@ -49,7 +49,7 @@ class MapBackend(IStanBackend):  # type: ignore[misc]  # Prophet is not typed fo
         """Return k, m, delta, beta, sigma_obs, each of shape (1, n), as Prophet's own backend does."""
         if int(stan_data["trend_indicator"]) == _LINEAR and not np.any(np.asarray(stan_data["s_m"])):
             fit = _maximise_one(stan_data)
-            if bool(fit.converged[0]) and bool(np.isfinite(fit.log_posterior[0])):
+            if bool(fit.converged[0] & ~fit.noiseless[0]) and bool(np.isfinite(fit.log_posterior[0])):
                 self.solved_by = Solver.BATCHED
                 return _parameters(fit)
         self.solved_by = Solver.STAN

@@ -69,8 +69,8 @@ SCENARIOS = [
             ],
         ),
         {"urgent": ["node-0"]},
-        {"early": W.INSUFFICIENT_FREE_GPUS},
-        {"early": ("needs 8 x H100 on one node", "0 of 16 are free")},
+        {"early": W.RESERVED},
+        {"early": ("needs 8 x H100 on one node", "0 of 16 are free", "on node-0 are reserved", "1 h 0 min")},
     ),
     Scenario(
         "among equals who came first goes first",
@@ -79,27 +79,28 @@ SCENARIOS = [
             [make_job("late", [shape(H100, 8)], at=2), make_job("early", [shape(H100, 8)], at=1)],
         ),
         {"early": ["node-0"]},
-        {"late": W.INSUFFICIENT_FREE_GPUS},
+        {"late": W.RESERVED},
     ),
     Scenario(
         "at the same second the name decides, so that the order is total",
         snapshot(TWO_NODES[:1], [make_job("b", [shape(H100, 8)]), make_job("a", [shape(H100, 8)])]),
         {"a": ["node-0"]},
-        {"b": W.INSUFFICIENT_FREE_GPUS},
+        {"b": W.RESERVED},
     ),
     Scenario(
-        "a job that waits keeps its kind from those behind it, others go on",
+        "a job that waits keeps its kind from services behind it; work that ends may pass, and other kinds",
         snapshot(
             make_nodes([NodePlan("H100", 8, held=4), NodePlan("L40S", 8)]),
             [
                 make_job("large", [shape(MIXED_H100, 8)], at=1),
-                make_job("small", [shape(MIXED_H100, 1)], at=2),
-                make_job("other", [shape(MIXED_L40S, 1)], at=3),
+                make_job("chat", [shape(MIXED_H100, 1)], at=2, task=TaskType.INFERENCE),
+                make_job("batch", [shape(MIXED_H100, 1)], at=2),
+                make_job("other", [shape(MIXED_L40S, 1)], at=3, task=TaskType.INFERENCE),
             ],
         ),
-        {"other": ["node-1"]},
-        {"large": W.INSUFFICIENT_FREE_GPUS, "small": W.WAITING_FOR_TURN},
-        {"small": ("team/large goes first for H100",)},
+        {"batch": ["node-0"], "other": ["node-1"]},
+        {"large": W.INSUFFICIENT_FREE_GPUS, "chat": W.WAITING_FOR_TURN},
+        {"chat": ("team/large goes first for H100",)},
     ),
     Scenario(
         "who waits behind another on one kind takes the other kind that will do",
@@ -107,7 +108,9 @@ SCENARIOS = [
             make_nodes([NodePlan("H100", 8, held=4), NodePlan("L40S", 8)]),
             [
                 make_job("large", [shape(MIXED_H100, 8)], at=1),
-                make_job("either", [shape(MIXED_H100, 1), shape(MIXED_L40S, 1)], at=2),
+                make_job(
+                    "either", [shape(MIXED_H100, 1), shape(MIXED_L40S, 1)], at=2, task=TaskType.INFERENCE
+                ),
             ],
         ),
         {"either": ["node-1"]},

@@ -9,6 +9,10 @@ origins. Ratios are to the last value on the same series. No parameter knows whi
 
 from __future__ import annotations
 
+import drse_forecaster  # noqa: F401  it limits BLAS threads, which works only before numpy is loaded
+
+# isort: split
+
 import json
 import logging
 import math

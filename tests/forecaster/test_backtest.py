@@ -1,107 +1,92 @@
-"""The backtest looks at nothing that had not happened, and judges all alike."""
+"""The backtest command: files in, numbers out, sentences for what cannot be used."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from drse_forecaster.backtest import History, Learned, assess, fold_cuts, replay
-from drse_forecaster.correction import CANDIDATES, LAST_VALUE, Candidate, Pulls
-from drse_forecaster.series import FloatArray
+from drse_forecaster.cli import main
+from drse_forecaster.recorded import SeriesError, read
 
-DAY = 86400.0
-MIDNIGHT = 1_700_000_000.0 // DAY * DAY
-HORIZONS = (1, 2, 3, 4, 6)
-JUDGED = 1
-SEASONAL = CANDIDATES[-1]
-
-
-@dataclass(frozen=True)
-class Clockwork:
-    """A curve that is right about a load of 5 + 4 sin(time of day)."""
-
-    def at(self, times: FloatArray) -> FloatArray:
-        return 5 + 4 * np.sin(2 * np.pi * times / DAY * 12)
+PROMISED = {
+    "series", "points", "origins", "mae", "mae_last_value", "mae_ratio", "p90_coverage", "pinball_p90_ratio",
+    "under_capacity_share", "model_share", "seconds",
+}  # fmt: skip
 
 
-def _history(days: float, noise: float = 0.3, seed: int = 4) -> History:
-    times = MIDNIGHT + np.arange(0.0, days * DAY, 300.0)
-    values = Clockwork().at(times) + np.random.default_rng(seed).normal(size=times.size) * noise
-    return History(times, np.maximum(values, 0.0), 300)
+def _write(path: Path, values: np.ndarray, step: str = "10min", **columns: np.ndarray) -> Path:
+    times = pd.date_range("2025-01-06", periods=values.size, freq=step)
+    pd.DataFrame({"ts": times, "load": values, **columns}).to_csv(path, index=False)
+    return path
 
 
-def _fully() -> Pulls:
-    return Pulls(np.ones(len(HORIZONS)), np.ones(len(HORIZONS)))
+def _run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["backtest", *arguments])
+    return result.exit_code, result.output
 
 
-def _folds(history: History) -> dict[float, Learned]:
-    return {cut: Learned(Clockwork(), _fully()) for cut in fold_cuts(history, 2 * DAY)}
+def test_json_has_what_is_promised_and_draws_a_picture(tmp_path: Path) -> None:
+    clock = 3 + 9.0 * (np.arange(3 * 144) % 6 == 0)
+    series = _write(tmp_path / "clock.csv.gz", clock)
+    picture = tmp_path / "band.png"
+    code, output = _run("--series", str(series), "--output", "json", "--plot", str(picture))
+    assert code == 0, output
+    report = json.loads(output)
+    assert set(report) >= PROMISED
+    assert report["series"] == "clock:load" and report["points"] == 432
+    assert report["mae_ratio"] < 0.3
+    assert sum(report["model_share"].values()) == pytest.approx(1.0)
+    assert report["mae_ratio"] == pytest.approx(report["mae"] / report["mae_last_value"])
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_folds_start_at_midnight_after_enough_history_and_stay_for_the_day() -> None:
-    assert fold_cuts(_history(1.9), 2 * DAY) == ()
-    assert fold_cuts(_history(2.2), 2 * DAY) == (MIDNIGHT + 2 * DAY,)
-    early, late = _history(6.1), _history(6.9)
-    assert fold_cuts(early, 2 * DAY) == fold_cuts(late, 2 * DAY)
-    assert fold_cuts(late, 2 * DAY) == tuple(MIDNIGHT + day * DAY for day in (3, 4, 5, 6))
+def test_constant_series_has_no_ratio_and_no_error(tmp_path: Path) -> None:
+    code, output = _run("--series", str(_write(tmp_path / "c.csv", np.full(200, 2.0))), "--output", "json")
+    report = json.loads(output)
+    assert code == 0
+    assert report["mae"] == 0 and report["mae_ratio"] is None and report["p90_coverage"] == 1.0
 
 
-def test_last_values_error_is_the_change() -> None:
-    history = _history(1.0)
-    errors = replay(LAST_VALUE, history, HORIZONS, {})
-    for place, steps in enumerate(HORIZONS):
-        change = history.values[steps:] - history.values[:-steps]
-        assert np.allclose(errors[:-steps, place], change)
-        assert np.isnan(errors[-steps:, place]).all()
+def test_minutes_are_averaged_and_coarse_bins_kept(tmp_path: Path) -> None:
+    fine = read(_write(tmp_path / "fine.csv", np.arange(100.0), "1min"), None, 300)
+    assert fine.step_seconds == 300 and fine.values[:2].tolist() == [2.0, 7.0]
+    coarse = read(_write(tmp_path / "coarse.csv", np.arange(20.0), "10min"), "load", 300)
+    assert coarse.step_seconds == 600 and coarse.values[:3].tolist() == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda one: one.name)
-def test_future_does_not_reach_back(candidate: Candidate) -> None:
-    history = _history(5.5)
-    changed = history.values.copy()
-    now = 1400
-    changed[now:] = 1000.0
-    original = replay(candidate, history, HORIZONS, _folds(history))
-    later = replay(candidate, History(history.times, changed, 300), HORIZONS, _folds(history))
-    for place, steps in enumerate(HORIZONS):
-        known = slice(0, now - steps)
-        assert np.array_equal(original[known, place], later[known, place], equal_nan=True)
+def test_suspect_rows_and_impossible_values_are_missing(tmp_path: Path) -> None:
+    values = np.array([1.0, 2.0, -3.0, 4.0, 5.0, np.inf, 7.0, 8.0])
+    marked = np.array([0, 0, 0, 0, 1, 0, 0, 0])
+    recorded = read(_write(tmp_path / "s.csv", values, suspect=marked), "load", 600)
+    assert np.flatnonzero(np.isnan(recorded.values)).tolist() == [2, 4, 5]
 
 
-def test_origins_outside_folds_are_not_judged() -> None:
-    history = _history(4.5)
-    errors = replay(SEASONAL, history, HORIZONS, _folds(history))
-    assert np.isnan(errors[: 2 * 288]).all()
-    assert np.isfinite(errors[2 * 288 : -6]).all()
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("ts,load\n2025-01-01,1\n", "two or more"),
+        ("ts,load\nsoon,1\nlater,2\n", "not a time"),
+        ("ts,load\n2025-01-02,1\n2025-01-01,2\n", "must rise"),
+        ("ts,load\n2025-01-01,a\n2025-01-02,b\n", "no column of numbers"),
+        ("ts,load\n2025-01-01,-1\n2025-01-02,-2\n", "no usable number"),
+        ("", "cannot be read"),
+    ],
+    ids=["one row", "no times", "falling", "no numbers", "negative", "empty"],
+)
+def test_unusable_file_is_refused_with_what_to_change(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SeriesError, match=sentence):
+        read(path, None, 300)
+    code, output = _run("--series", str(path))
+    assert code == 1 and sentence in " ".join(output.split())
 
 
-def test_skill_is_relative_to_last_value_and_needs_a_fold() -> None:
-    history = _history(6.5)
-    without = assess(CANDIDATES, history, HORIZONS, JUDGED, {})
-    assert [one.candidate.name for one in without] == ["lastValue", "ewma"]
-    with_folds = assess(CANDIDATES, history, HORIZONS, JUDGED, {"prophet": _folds(history)})
-    by_name = {one.candidate.name: one for one in with_folds}
-    assert by_name["lastValue"].skill == by_name["lastValue"].pinball == 1.0
-    seasonal = by_name["prophet+ar"]
-    # last value errs by the change and two noises, the right curve by one noise
-    assert seasonal.skill is not None and 0.1 < seasonal.skill < 0.5
-    assert seasonal.coverage == pytest.approx(0.9, abs=0.06)
-    assert np.allclose(seasonal.margins, 0.3 * 1.2816, atol=0.08)
-
-
-def test_gaps_are_neither_origins_nor_targets() -> None:
-    history = _history(5.5)
-    values = history.values.copy()
-    values[1000:1050] = np.nan
-    errors = replay(SEASONAL, History(history.times, values, 300), HORIZONS, _folds(history))
-    assert np.isnan(errors[1000:1050]).all()
-    assert np.isnan(errors[998, 1]) and np.isfinite(errors[997, 1])
-
-
-def test_no_error_anywhere_is_no_skill() -> None:
-    times = MIDNIGHT + np.arange(0.0, DAY, 300.0)
-    flat = assess(CANDIDATES, History(times, np.full(times.size, 3.0), 300), HORIZONS, JUDGED, {})
-    assert [one.skill for one in flat] == [None, None]
-    assert all((one.margins == 0).all() for one in flat)
+def test_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
+    code, output = _run("--series", str(_write(tmp_path / "s.csv", np.arange(50.0))), "--column", "gpus")
+    assert code == 1 and "has no column gpus; it has ts, load" in " ".join(output.split())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drse_forecaster.intervals import MIN_ERRORS, conformal_pinball, rolling_coverage, upper_margin
+from drse_forecaster.intervals import MIN_ERRORS, last_value_margins, upper_margin, upper_margins
 
 
 def test_margin_is_the_order_statistic_of_the_paper() -> None:
@@ -35,23 +35,19 @@ def test_margin_covers_its_share_of_the_errors_it_came_from(errors: list[float])
     assert (array <= upper_margin(array)).sum() >= promised
 
 
-def test_coverage_on_exchangeable_errors_is_the_level() -> None:
-    errors = np.random.default_rng(1).standard_t(3, size=6000)
-    coverage = rolling_coverage(errors, horizon_steps=2, window_steps=576, last=4000)
-    assert coverage == pytest.approx(0.9, abs=0.015)
+def test_margins_of_many_rows_equal_those_of_each() -> None:
+    errors = np.random.default_rng(4).normal(size=(5, 40))
+    errors[1, 3:38] = np.nan
+    errors[2, ::3] = np.nan
+    assert np.array_equal(upper_margins(errors), [upper_margin(row) for row in errors], equal_nan=True)
 
 
-def test_coverage_does_not_know_errors_that_had_not_come() -> None:
-    quiet, loud = np.zeros(300), np.full(2, 50.0)
-    errors = np.concatenate([quiet, loud])
-    # both loud errors were made before the first of them was known, so neither can have been covered
-    assert rolling_coverage(errors, horizon_steps=2, window_steps=300, last=40) == pytest.approx(38 / 40)
+def test_last_values_margins_grow_where_nothing_is_known() -> None:
+    values = np.cumsum(np.r_[np.zeros(1), np.ones(13)])
+    one, two, six = last_value_margins(values, (1, 2, 6))
+    assert (one, two) == (1.0, 2.0)
+    assert six == pytest.approx(2.0 * math.sqrt(3)), "eight errors are too few at six steps"
 
 
-def test_coverage_of_too_few_is_unknown() -> None:
-    assert rolling_coverage(np.zeros(35), horizon_steps=2, window_steps=288, last=288) is None
-
-
-def test_pinball_of_errors_without_spread_is_zero_or_waste() -> None:
-    assert conformal_pinball(np.full(20, 4.0)) == 0.0
-    assert conformal_pinball(np.full(20, -4.0)) == pytest.approx(0.4)
+def test_last_value_margin_is_not_a_guess_when_nothing_is_known() -> None:
+    assert np.isnan(last_value_margins(np.full(50, np.nan), (1, 2))).all()

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drse_forecaster.models import FitError, ProphetModel, Seasonality, build_prophet, curve_of
+from drse_forecaster.curves import Curve, Seasonality
+from drse_forecaster.models import FitError, ProphetModel, build_prophet, curve_of, fit_prophet
 
 # Prophet's use of pandas is not ours to mend
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -21,6 +22,12 @@ START = 1_700_000_000.0 // DAY * DAY
 
 def _times(days: float, step: float = 300.0) -> np.ndarray:
     return START + np.arange(0.0, days * DAY, step)
+
+
+def _fit(model: ProphetModel, times: np.ndarray, values: np.ndarray) -> Curve:
+    (curve,) = model.fit_many(times, values[None, :])
+    assert not isinstance(curve, FitError)
+    return curve
 
 
 def _ramp(times: np.ndarray) -> np.ndarray:
@@ -51,7 +58,7 @@ def test_curve_equals_prophets_own_prediction() -> None:
 
 def test_daily_ramp_is_resolved_to_minutes() -> None:
     times = _times(5.0)
-    curve = ProphetModel().fit(times, _ramp(times))
+    curve = _fit(ProphetModel(), times, _ramp(times))
     tomorrow = START + 5 * DAY + 9 * 3600
     before, after = curve.at(np.array([tomorrow - 300.0, tomorrow + 900.0]))
     assert before < 3.0
@@ -62,7 +69,7 @@ def test_gaps_are_left_out_not_taken_for_zero() -> None:
     times = _times(4.0)
     values = _ramp(times)
     values[np.random.default_rng(2).random(values.size) < 0.3] = np.nan
-    curve = ProphetModel(daily_order=30).fit(times, values)
+    curve = _fit(ProphetModel(daily_order=30), times, values)
     noon, night = curve.at(START + 4 * DAY + np.array([12 * 3600.0, 3 * 3600.0]))
     assert noon == pytest.approx(8.0, abs=0.4)
     assert night == pytest.approx(2.0, abs=0.4)
@@ -71,7 +78,7 @@ def test_gaps_are_left_out_not_taken_for_zero() -> None:
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_constant_history_gives_a_constant_curve(level: float) -> None:
     times = _times(3.0)
-    curve = ProphetModel().fit(times, np.full(times.size, level))
+    curve = _fit(ProphetModel(), times, np.full(times.size, level))
     assert np.allclose(curve.at(times[-1] + 60.0 * np.arange(1, 31)), level, atol=1e-6)
 
 
@@ -79,18 +86,20 @@ def test_too_few_samples_are_an_error_with_a_reason() -> None:
     times = _times(3.0)
     values = np.full(times.size, np.nan)
     values[::10] = 1.0
-    with pytest.raises(FitError, match="too few"):
-        ProphetModel().fit(times, values)
+    times = times[:20]
+    (outcome,) = ProphetModel().fit_many(times, values[None, :20])
+    assert isinstance(outcome, FitError) and "too few" in str(outcome)
 
 
-def test_fit_leaves_no_files_behind() -> None:
+def test_fit_with_stan_leaves_no_files_behind() -> None:
     folders = [Path(tempfile.gettempdir()), Path(cmdstanpy._TMPDIR)]
     times = _times(3.0)
-    ProphetModel(daily_order=10).fit(times, _ramp(times))  # whatever the first fit of a process creates
+    daily = (Seasonality("daily", 1.0, 10),)
+    fit_prophet(times, _ramp(times), daily)  # whatever the first fit of a process creates
 
     def leftovers() -> list[Path]:
         return [path for path in folders[0].glob("drse-fit-*")] + list(folders[1].rglob("*"))
 
     before = leftovers()
-    ProphetModel(daily_order=10).fit(times, _ramp(times))
+    fit_prophet(times, _ramp(times), daily)
     assert leftovers() == before

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from drse_forecaster.contract import ForecastState
-from drse_forecaster.models import Curve, FitError, FlatCurve
+from drse_forecaster.curves import Curve
+from drse_forecaster.models import FitError
 from drse_forecaster.rounds import Forecaster, ForecasterSettings
 from drse_forecaster.runner import Runner
 from drse_forecaster.series import FloatArray, JobKey, JobSamples
+from drse_forecaster.sharding import Shard
 from drse_forecaster.source import SourceError, SourceErrorKind
 
 DAY = 86400.0
@@ -57,7 +59,9 @@ class StubbornModel:
     name: str = "stubborn"
     min_history_seconds: float = DAY
 
-    def fit(self, times: FloatArray, values: FloatArray) -> Curve:
+    def fit_many(self, times: FloatArray, values: FloatArray) -> list[Curve | FitError]:
+        if isinstance(self.error, FitError):
+            return [self.error] * values.shape[0]
         raise self.error
 
 
@@ -66,8 +70,13 @@ class FlatModel:
     name: str = "flat"
     min_history_seconds: float = DAY
 
-    def fit(self, times: FloatArray, values: FloatArray) -> Curve:
-        return FlatCurve()
+    def fit_many(self, times: FloatArray, values: FloatArray) -> list[Curve | FitError]:
+        return [ZeroCurve()] * values.shape[0]
+
+
+class ZeroCurve:
+    def at(self, times: FloatArray) -> FloatArray:
+        return np.zeros_like(times)
 
 
 @dataclass
@@ -85,9 +94,12 @@ async def executor() -> AsyncIterator[ThreadPoolExecutor]:
 
 
 def _runner(
-    source: ScriptedSource, clock: Clock, executor: ThreadPoolExecutor, *models: StubbornModel | FlatModel
+    source: ScriptedSource,
+    clock: Clock,
+    executor: ThreadPoolExecutor,
+    model: StubbornModel | FlatModel | None = None,
 ) -> Runner:
-    forecaster = Forecaster(ForecasterSettings(models=models))
+    forecaster = Forecaster(ForecasterSettings(model=model))
     return Runner(forecaster=forecaster, source=source, fit_executor=executor, clock=clock)
 
 
@@ -212,8 +224,22 @@ async def test_served_forecasts_are_scored_when_their_time_has_come(executor: Th
     assert _metric(runner, "drse_forecast_scored_total", **labels) == 3
     assert _metric(runner, "drse_forecast_covered_total", **labels) == 3
     assert _metric(runner, "drse_forecast_abs_error", **labels) == 0
+    assert _metric(runner, "drse_forecast_relative_scored_total", **labels) == 3
+    assert _metric(runner, "drse_forecast_relative_error_sum_total", **labels) == 0
     assert _metric(runner, "drse_forecast_load", **labels, quantile="0.9", horizon="10m") == 4.0
     assert _metric(runner, "drse_forecast_series", state="Ready") == 1
+
+
+async def test_replicas_share_the_jobs(executor: ThreadPoolExecutor) -> None:
+    jobs = tuple(JobKey("team", f"job-{number}") for number in range(12))
+    served: list[str] = []
+    for index in range(3):
+        runner = _runner(ScriptedSource(jobs=jobs), Clock(), executor)
+        runner.shard = Shard(index, 3)
+        await runner.round()
+        assert runner.published is not None
+        served += [forecast.name for forecast in runner.published.forecasts.forecasts]
+    assert sorted(served) == sorted(key.name for key in jobs)
 
 
 async def test_loop_that_stands_still_is_late(executor: ThreadPoolExecutor) -> None:

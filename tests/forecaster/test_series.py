@@ -60,12 +60,12 @@ def test_samples_between_grid_times_are_left_out_of_the_coarse_grid() -> None:
     assert series.fine.window()[1].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
-def test_recent_is_in_phase_with_the_newest_minute() -> None:
+def test_window_is_in_phase_with_the_newest_minute() -> None:
     series = JobSeries(SeriesShape())
     one = _samples([float(minute) for minute in range(13)])
     series.ingest(one.times, one.values)
-    assert series.recent(3).tolist() == [2.0, 7.0, 12.0]
-    assert np.isnan(series.recent(5)[:2]).all()
+    assert series.window(3).tolist() == [2.0, 7.0, 12.0]
+    assert np.isnan(series.window(18)[:2]).all()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -0.5, 1e308])

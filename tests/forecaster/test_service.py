@@ -44,7 +44,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def runner(clock: Clock) -> Runner:
-    forecaster = Forecaster(ForecasterSettings(models=()))
+    forecaster = Forecaster(ForecasterSettings(model=None))
     return Runner(forecaster=forecaster, source=NeverRead(), fit_executor=ThreadPoolExecutor(1), clock=clock)
 
 
@@ -123,3 +123,30 @@ async def test_metrics_are_in_the_text_format(runner: Runner, client: httpx.Asyn
 async def test_metrics_before_the_first_round_are_empty_not_an_error(client: httpx.AsyncClient) -> None:
     response = await client.get("/metrics")
     assert response.status_code == 200 and 'drse_forecast_series{state="Ready"} 0.0' in response.text
+
+
+async def test_etag_spares_the_reader_what_it_has(
+    runner: Runner, client: httpx.AsyncClient, clock: Clock
+) -> None:
+    _publish(runner)
+    for path in ("/v1/forecasts", "/v1/forecasts/team/chat"):
+        first = await client.get(path)
+        again = await client.get(path, headers={"If-None-Match": f'"other", W/{first.headers["etag"]}'})
+        assert again.status_code == 304 and again.content == b""
+        assert again.headers["etag"] == first.headers["etag"]
+    clock.now += 301
+    stale = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert stale.status_code == 200, "a forecast that has become Stale is another answer"
+
+
+async def test_openapi_describes_what_is_served(runner: Runner, client: httpx.AsyncClient) -> None:
+    _publish(runner)
+    document = (await client.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    schema = document["components"]["schemas"]["JobForecast"]
+    answer = (await client.get("/v1/forecasts/team/chat")).json()
+    assert set(answer) == set(schema["properties"])
+    for path in document["paths"]:
+        served = await client.get(path.format(namespace="team", name="chat"))
+        assert served.status_code == 200
+    assert "$defs" not in str(document)

@@ -1,4 +1,7 @@
-"""A cluster with CRDs and a queue, an operator that runs throughout the session, a namespace a test."""
+"""A cluster with CRDs and a queue, an operator for each file that wants one, a namespace a test.
+
+The cluster is not the one that other tests use: an operator acts on every job it sees.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from drse_local.cluster import LocalCluster
+from drse_local.fleet import load_fleet
 from drse_local.threaded import ThreadedCluster
 from drse_operator.cluster import kinds
 from tests.operator.harness import Cluster, OperatorProcess, eventually
@@ -17,23 +22,21 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def cluster(local_cluster: ThreadedCluster) -> Iterator[Cluster]:
-    local_cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    names = ["crd/deepseekjobs.drse.dev", "crd/gpuqueues.drse.dev"]
-    local_cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    found = Cluster(local_cluster)
-    for namespace in ("drse-system",):
-        if found.get(kinds.NAMESPACE, namespace) is None:
-            found.create(kinds.NAMESPACE, _namespace(namespace))
-    if found.get(kinds.GPUQUEUE, "tests") is None:
+def cluster() -> Iterator[Cluster]:
+    with ThreadedCluster(LocalCluster(fleet=load_fleet("small"))) as threaded:
+        threaded.kubectl("apply", "--server-side", "-f", str(CRDS))
+        names = ["crd/deepseekjobs.drse.dev", "crd/gpuqueues.drse.dev"]
+        threaded.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+        found = Cluster(threaded)
+        found.create(kinds.NAMESPACE, _namespace("drse-system"))
         found.queue("tests")
-    yield found
-    found.close()
+        yield found
+        found.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """One operator for all tests that do not kill it."""
+    """One operator for all tests of a file, which must not start others beside it."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     process = OperatorProcess(cluster.threaded.kubeconfig, log)
     process.start()

@@ -70,7 +70,8 @@ def test_a_cordoned_or_tainted_node_gets_nothing_new(
     node = next(n for n in cluster.list(kinds.NODE) if n["metadata"]["name"].startswith("l40s"))
     with tainted(cluster, node["metadata"]["name"], "maintenance"):
         cluster.job(namespace, "patient", resources=FOUR_L40S)
-        assert "0 of 4 are free" in cluster.wait_reason(namespace, "patient", "InsufficientFreeGPUs")
+        message = cluster.wait_reason(namespace, "patient", "InsufficientFreeGPUs")
+        assert "needs 4 x NVIDIA L40S" in message and "nodes in service have no room" in message
     cluster.wait_status(namespace, "patient", lambda s: s.phase is Phase.RUNNING)
 
 

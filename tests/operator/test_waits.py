@@ -121,7 +121,7 @@ def test_a_full_cluster_is_explained_with_numbers_and_order(cluster: Cluster, na
     cluster.job(namespace, "holder", resources={"gpusPerReplica": 4, "accelerators": [L40S]})
     cluster.wait_status(namespace, "holder", lambda s: s.phase is Phase.RUNNING)
     cluster.job(namespace, "first", resources={"gpusPerReplica": 2, "accelerators": [L40S]})
-    message = cluster.wait_reason(namespace, "first", "InsufficientFreeGPUs", seconds=2)
+    message = cluster.wait_reason(namespace, "first", "Reserved", seconds=2)
     assert "needs 2 x NVIDIA L40S" in message and "0 of 4 are free" in message
     cluster.job(namespace, "second", resources={"gpusPerReplica": 1, "accelerators": [L40S]})
     assert f"{namespace}/first goes first" in cluster.wait_reason(namespace, "second", "WaitingForTurn")
@@ -150,7 +150,7 @@ def test_fragmentation_names_the_largest_block(cluster: Cluster, namespace: str)
         cluster.job(namespace, name, resources={"gpusPerReplica": 6, "accelerators": [H100]})
         cluster.wait_status(namespace, name, lambda s: s.phase is Phase.RUNNING)
     cluster.job(namespace, "wide", resources={"gpusPerReplica": 4, "accelerators": [H100]})
-    message = cluster.wait_reason(namespace, "wide", "Fragmented")
+    message = cluster.wait_reason(namespace, "wide", "Reserved")
     assert "4 are free, but the largest block on one node is 2" in message
 
 
@@ -167,7 +167,7 @@ def test_higher_priority_goes_first(cluster: Cluster, namespace: str) -> None:
     cluster.job(namespace, "holder", resources=four, runtime=running_for(4))
     cluster.wait_status(namespace, "holder", lambda s: s.phase is Phase.RUNNING)
     cluster.job(namespace, "early", resources=four)
-    cluster.wait_reason(namespace, "early", "InsufficientFreeGPUs")
+    cluster.wait_reason(namespace, "early", "Reserved")
     cluster.job(namespace, "urgent", resources=four, priorityClassName=name)
     cluster.wait_status(namespace, "urgent", lambda s: s.phase is Phase.RUNNING)
     assert cluster.status(namespace, "early").assignments == ()

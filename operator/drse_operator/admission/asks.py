@@ -1,4 +1,4 @@
-"""What a waiting job asks for next, interned: jobs that ask for the same need to be tried only once a pass."""
+"""What a waiting job asks for next, interned: of jobs that ask for the same, one is tried a pass."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class AskTable:
     _asks: dict[tuple[object, ...], Ask] = field(default_factory=dict)
     _bits: dict[KindId, int] = field(default_factory=dict)
 
-    def of(self, job: Job, replicas: int) -> Ask:
-        """The ask of ``replicas`` replicas of a job at once."""
+    def of(self, job: Job, replicas: int, shapes: tuple[Shape, ...]) -> Ask:
+        """The ask of ``replicas`` replicas of a job at once, in one of ``shapes``."""
         mixes = replicas > 1 and job.task_type.serves
-        key = (job.shapes, replicas, job.topology, job.topology_mode, mixes)
+        key = (shapes, replicas, job.topology, job.topology_mode, mixes)
         ask = self._asks.get(key)
         if ask is None:
-            least = replicas * min((s.gpus for s in job.shapes), default=0)
-            ask = Ask(len(self._asks), job.shapes, replicas, job.topology, job.topology_mode, mixes, least)
+            least = replicas * min((s.gpus for s in shapes), default=0)
+            ask = Ask(len(self._asks), shapes, replicas, job.topology, job.topology_mode, mixes, least)
             self._asks[key] = ask
         return ask
 

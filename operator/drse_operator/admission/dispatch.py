@@ -6,7 +6,7 @@ GPUs where it could start earliest are reserved for it, and from then on others 
 * if they surely end before the reservation, or fit into what its nodes can spare beyond it (backfilling), and
 * if their flow's start tag is at most the cap beyond the tag of the flow that waits at the head.
 
-The cap bounds how far backfilling can carry one flow ahead of another, and with it the unfairness of the whole
+The cap bounds how far backfilling can carry one flow ahead of another, and with it how unfair the whole can be
 (docs/fairness.md). Jobs that could not use any of the kinds that somebody ahead waits for are not held back.
 """
 
@@ -81,10 +81,8 @@ class Pass:
 
     def _turn(self, flow: Flow) -> tuple[float, tuple[float, float, str], FlowKey]:
         head = flow.head
-        assert head.ask is not None
-        start = self._state.start_tag(flow, head.ask)
         # Among equal tags: priority, then age, then name.
-        return start, (-head.job.priority, head.job.queued_at, str(head.job.key)), flow.key
+        return flow.finish, (-head.job.priority, head.job.queued_at, str(head.job.key)), flow.key
 
     # -- one turn --------------------------------------------------------------------------------------
 
@@ -102,8 +100,10 @@ class Pass:
         if flow.key.queue in self.outcome.limited:
             return None
         best: Record | None = None
-        groups = sorted(flow.groups.values(), key=lambda g: g.records[0]) if len(flow.groups) > 1 else list(
-            flow.groups.values()
+        groups = (
+            sorted(flow.groups.values(), key=lambda g: g.records[0])
+            if len(flow.groups) > 1
+            else list(flow.groups.values())
         )
         for group in groups:
             first = group.first
@@ -113,11 +113,10 @@ class Pass:
                 # Head of line: nobody of the queue behind it may use up what it waits for.
                 self.outcome.limited[flow.key.queue] = first
                 break
-            start = self._state.start_tag(flow, group.ask)
-            if self._beyond_cap(flow, group.ask, start):
+            if self._beyond_cap(flow, group.ask):
                 continue
             found = self._first_with_room(group)
-            if found is not first and self._block(first, group.ask, start):
+            if found is not first and self._block(first, group.ask, flow.finish):
                 found = self._first_with_room(group)
             if found is not None and (best is None or found.rank < best.rank):
                 best = found
@@ -127,10 +126,10 @@ class Pass:
         limit = self._state.queues[record.job.queue].limit
         return limit is not None and self._state.held[record.job.queue] + ask.least > limit
 
-    def _beyond_cap(self, flow: Flow, ask: Ask, start: float) -> bool:
+    def _beyond_cap(self, flow: Flow, ask: Ask) -> bool:
         for blocked in self.outcome.blocked:
             if blocked.mask & ask.mask:
-                if start > blocked.start + self._cap:
+                if flow.finish > blocked.start + self._cap:
                     self.outcome.capped.setdefault(flow.key, blocked)
                     return True
                 return False
@@ -163,7 +162,7 @@ class Pass:
         return group.first if window == _EVER else group.first_within(window)
 
     def _window(self, ask: Ask) -> float:
-        """Seconds within which a job with this ask must end to be let in now; negative when it has no room."""
+        """Seconds within which a job with this ask must end to be let in now; negative without room."""
         version = sum(pool.version for _, pool in ask.options)
         known = self._windows.get(ask.number)
         if known is not None and (known[0] == version or known[1] < 0):
@@ -237,10 +236,9 @@ class Pass:
             # Only a smaller shape would do, and it has no room: as if the whole queue waited for its limit.
             self.outcome.limited[job.queue] = record
             return False
-        start = self._state.start_tag(flow, ask)
         if not ask.mask & self._covered:
             for _, pool in ask.options:
-                pool.virtual = max(pool.virtual, start)
+                pool.virtual = max(pool.virtual, flow.finish)
         replicas, length = record.replicas, record.estimate.expected
         length = self._state.rules.quantum if job.task_type.serves else length
         charges = [length * self._state.share(shape) for shape, _, _ in found]
@@ -251,26 +249,35 @@ class Pass:
             if reservation is not None and self._now + seconds > reservation.start:
                 for name in names:
                     pool.lower_cap(name, shape.gpus_per_worker)
-        self._state.charge(flow, start, sum(charges))
+        self._state.charge(flow, sum(charges))
         self._state.refile(record)
         if self._keep:
-            self.outcome.assigns.extend(_assigns(record, units))
+            self.outcome.assigns.extend(self._assigns(record, units))
         return True
 
+    def _assigns(self, record: Record, units: list[Unit]) -> list[Assign]:
+        """Replicas in one shape are promised together."""
+        by_shape: dict[Shape, list[Unit]] = {}
+        for unit in units:
+            by_shape.setdefault(unit.shape, []).append(unit)
+        return [
+            Assign(
+                key=record.job.key,
+                uid=record.job.uid,
+                shape=shape,
+                placements=tuple(p for unit in same for p in self._placements(unit)),
+                charged=sum(unit.charged for unit in same),
+                share=sum(unit.share for unit in same),
+            )
+            for shape, same in by_shape.items()
+        ]
 
-def _assigns(record: Record, units: list[Unit]) -> list[Assign]:
-    """Replicas in one shape are promised together."""
-    by_shape: dict[Shape, list[Unit]] = {}
-    for unit in units:
-        by_shape.setdefault(unit.shape, []).append(unit)
-    return [
-        Assign(
-            key=record.job.key,
-            uid=record.job.uid,
-            shape=shape,
-            placements=tuple(p for unit in same for p in _placements(unit)),
-            charged=sum(unit.charged for unit in same),
-            share=sum(unit.share for unit in same),
-        )
-        for shape, same in by_shape.items()
-    ]
+    def _placements(self, unit: Unit) -> list[Placement]:
+        pool = self._state.pools[kind_id(unit.shape.kind)]
+        placements = []
+        for worker, (name, gpus, devices) in enumerate(unit.places):
+            node = pool.slots[name].node
+            placements.append(
+                Placement(unit.replica, worker, name, node.selection, gpus, node.resource, devices)
+            )
+        return placements

@@ -1,13 +1,12 @@
 """How long jobs run: what the user says, else what like jobs took, else a stated default.
 
-Samples are kept per (queue, task type, model, GPUs) and at three coarser levels; the finest level with enough
-samples answers. Two numbers are given: the expected duration, which orders jobs and is charged, and a
-conservative one, which few jobs outlast and which backfilling relies on. Where users state durations, the
-conservative number is theirs times how far the queue's users are found to be out.
+Samples are kept per (queue, task type, model, GPUs) and at coarser levels; the finest level with enough of them
+answers. Where users state durations, these are read in the light of how such statements turned out before.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
@@ -21,17 +20,27 @@ DEFAULT_CONSERVATIVE = 24 * 3600.0
 _ENOUGH = 10
 _KEPT = 200
 _CONSERVATIVE = 0.9
+#: Stated durations are taken at their word until so many have been compared with the truth, and when they
+#: turn out to be it (mean squared deviation of the logarithm).
+_CALIBRATED = 30
+_EXACT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds that one attempt of a job is taken to hold its GPUs; infinite for services."""
+    """Seconds that one attempt of a job is taken to hold its GPUs; infinite for services.
 
+    ``order`` places the job in its flow, ``expected`` is charged and says when its GPUs may come free,
+    ``conservative`` is how long it may stay when it is let in before others.
+    """
+
+    order: float
     expected: float
     conservative: float
 
 
-SERVICE = Estimate(float("inf"), float("inf"))
+_ENDLESS = float("inf")
+SERVICE = Estimate(_ENDLESS, _ENDLESS, _ENDLESS)
 
 
 class _Window:
@@ -56,12 +65,55 @@ class _Window:
         return len(self.latest)
 
 
+class _Calibration:
+    """How stated durations relate to real ones, on a logarithmic scale, as a regression line.
+
+    Where users state the truth the line is the diagonal and nothing scatters. Where their guesses are wild, a
+    very long or short one is more likely wrong than the job unusual: the slope falls below 1 and draws them
+    towards what jobs usually take.
+    """
+
+    __slots__ = ("count", "longest", "x", "xx", "xy", "y", "yy")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.longest = 0.0
+        self.x = self.y = self.xx = self.xy = self.yy = 0.0
+
+    def add(self, stated: float, real: float) -> None:
+        """Welford's update of means and second moments."""
+        x, y = math.log(stated), math.log(real)
+        self.count += 1
+        self.longest = max(self.longest, real)
+        dx, dy = x - self.x, y - self.y
+        self.x += dx / self.count
+        self.y += dy / self.count
+        self.xx += dx * (x - self.x)
+        self.xy += dx * (y - self.y)
+        self.yy += dy * (y - self.y)
+
+    def estimate(self, stated: float) -> Estimate:
+        """What a stated duration stands for.
+
+        The order goes by what was stated, up to the longest that any job has taken: drawing it towards the
+        usual would blur who is shorter, which even wild guesses tell. The charge goes by the regression.
+        """
+        if self.count < _CALIBRATED or self.xx <= 0:
+            return Estimate(stated, stated, stated)
+        slope = min(1.0, max(0.0, self.xy / self.xx))
+        scatter = max(0.0, self.yy - 2 * slope * self.xy + slope * slope * self.xx) / self.count
+        if scatter < _EXACT and abs(self.x - self.y) < _EXACT:
+            return Estimate(stated, stated, stated)
+        expected = math.exp(self.y + slope * (math.log(stated) - self.x))
+        return Estimate(min(stated, self.longest), expected, stated)
+
+
 class Durations:
     """Online estimates of durations."""
 
     def __init__(self) -> None:
         self._levels: dict[tuple[object, ...], _Window] = {}
-        self._ratios: dict[tuple[object, ...], _Window] = {}
+        self._stated: dict[tuple[str, str], _Calibration] = {}
 
     def learn(self, ended: Ended) -> None:
         """Take in how long a job really took."""
@@ -71,22 +123,22 @@ class Durations:
             self._levels.setdefault(level, _Window()).add(ended.seconds)
         if ended.expected is not None and ended.expected > 0:
             flow = (ended.queue, str(ended.task_type))
-            self._ratios.setdefault(flow, _Window()).add(ended.seconds / ended.expected)
+            self._stated.setdefault(flow, _Calibration()).add(ended.expected, ended.seconds)
 
     def estimate(self, job: Job, gpus: int) -> Estimate:
         """How long the job is taken to run on ``gpus`` GPUs."""
         if job.task_type.serves:
             return SERVICE
         if job.expected_duration is not None:
-            seen = self._ratios.get((job.queue, str(job.task_type)))
-            enough = seen is not None and len(seen) >= _ENOUGH
-            ratio = max(1.0, seen.quantile(_CONSERVATIVE)) if enough and seen is not None else 1.0
-            return Estimate(job.expected_duration, job.expected_duration * ratio)
+            known = self._stated.get((job.queue, str(job.task_type)))
+            stated = max(1e-3, job.expected_duration)
+            return Estimate(stated, stated, stated) if known is None else known.estimate(stated)
         for level in _levels(job.queue, str(job.task_type), job.model, gpus):
             window = self._levels.get(level)
             if window is not None and len(window) >= _ENOUGH:
-                return Estimate(window.quantile(0.5), window.quantile(_CONSERVATIVE))
-        return Estimate(DEFAULT, DEFAULT_CONSERVATIVE)
+                median = window.quantile(0.5)
+                return Estimate(median, median, window.quantile(_CONSERVATIVE))
+        return Estimate(DEFAULT, DEFAULT, DEFAULT_CONSERVATIVE)
 
 
 def _levels(queue: str, task: str, model: str, gpus: int) -> tuple[tuple[object, ...], ...]:

@@ -1,9 +1,9 @@
 """Flows: finish tags, and who of a flow waits, in order.
 
-Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over flows: a dispatch starts at
-``S = max(v, F)`` and moves the flow's finish tag to ``F = S + cost / weight``; the flow with the smallest S
-goes first. ``v`` is the start tag of the last dispatch in order, so a flow that was idle starts where the
-others are and has saved nothing.
+Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over flows: the flow with the smallest start tag
+goes first, and a dispatch moves its tag on by cost / weight. The start tag of a flow with work waiting is its
+finish tag F; when a flow begins to wait, F is lifted to ``v``, the start tag of the last dispatch in order:
+being idle has saved it nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sortedcontainers import SortedList
 
 from drse_operator.admission.asks import Ask
 from drse_operator.admission.durations import Estimate
+from drse_operator.admission.snapshot import Device, FlowKey, Job
 from drse_operator.admission.sojourn import Member
-from drse_operator.admission.snapshot import FlowKey, Job
 from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import Shape
 
@@ -31,7 +31,7 @@ class Unit:
     uid: str
     replica: int
     shape: Shape
-    places: tuple[tuple[str, int, tuple[object, ...]], ...]
+    places: tuple[tuple[str, int, tuple[Device, ...]], ...]
     since: float
     estimate: Estimate
     share: float

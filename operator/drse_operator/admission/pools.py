@@ -60,6 +60,7 @@ class Pool:
 
     def __init__(self, kind: AcceleratorKind) -> None:
         self.kind = kind
+        self.id = kind_id(kind)
         self.slots: dict[str, Slot] = {}
         #: Start tag of the last dispatch in order that could have used this kind.
         self.virtual = 0.0
@@ -185,6 +186,10 @@ class Pool:
         self._set_free(slot, min(slot.node.capacity, slot.free + gpus))
         if slot.devices is not None:
             slot.devices = list(_by_group((*slot.devices, *devices)))
+
+    def borrow(self, name: str, gpus: int) -> None:
+        """Show so many fewer GPUs of a node, while a larger search goes on; undone by the negative."""
+        self._show(self.slots[name], self.slots[name].shown - gpus)
 
     def hold(self, name: str, end: float, serial: int, gpus: int) -> None:
         """Note that a worker of ours holds GPUs of a node until about ``end``."""

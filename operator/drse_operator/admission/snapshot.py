@@ -214,6 +214,11 @@ class Ended:
     share: float | None = None
     charged: float | None = None
 
+    @property
+    def flow(self) -> FlowKey:
+        """The flow that the job belonged to."""
+        return FlowKey(self.queue, self.task_type)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -88,7 +88,7 @@ class ProcessorSharing(Generic[FlowT]):
         self._stale = True
 
     def correct(self, flow: FlowT, member: Member, service: float) -> None:
-        """The job turned out to need ``service`` seconds: others stop waiting for the rest of its estimate."""
+        """The job turned out to need ``service`` seconds: the rest of its estimate is struck out."""
         clock = self.clocks[flow]
         key = member.arrived + service
         if member.gone or key >= member.key:

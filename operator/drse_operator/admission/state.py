@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -11,7 +12,17 @@ from drse_operator.admission.asks import Ask, AskTable
 from drse_operator.admission.durations import Durations
 from drse_operator.admission.flows import Flow, Rank, Record, Unit
 from drse_operator.admission.pools import FAR, KindId, Pool, kind_id
-from drse_operator.admission.snapshot import Ended, FlowKey, Holding, Job, Mark, Node, Ordering, Queue
+from drse_operator.admission.snapshot import (
+    Device,
+    Ended,
+    FlowKey,
+    Holding,
+    Job,
+    Mark,
+    Node,
+    Ordering,
+    Queue,
+)
 from drse_operator.admission.sojourn import Member, ProcessorSharing
 from drse_operator.admission.units import could_hold, next_unit
 from drse_operator.sizing.shapes import AcceleratorKind, Shape
@@ -89,7 +100,7 @@ class State:
         self.queues[queue.name] = queue
         for key, flow in self.flows.items():
             if key.queue == queue.name:
-                flow.weight = self._weight(key)
+                flow.weight = self.weight(key)
         for record in [r for r in self.records.values() if r.job.queue == queue.name]:
             self.refile(record)
 
@@ -109,13 +120,13 @@ class State:
             return
         gpus = max(1, job.wanted * min((s.gpus for s in job.shapes), default=1))
         estimate = self.durations.estimate(job, gpus)
-        key, weight = job.flow, self._weight(job.flow)
+        key, weight = job.flow, self.weight(job.flow)
         if job.mark is not None:
             member = Member(job.mark.arrived, job.mark.key, gpus, job.uid)
             self.sharing.resume(key, weight, member)
         else:
             self.sharing.advance(min(self.now, job.queued_at))
-            service = self.rules.quantum if job.task_type.serves else estimate.expected
+            service = self.rules.quantum if job.task_type.serves else estimate.order
             member = self.sharing.enter(key, weight, job.uid, gpus, service)
             job = replace(job, mark=Mark(member.arrived, member.key))
         record = Record(job, estimate, member, self._rank(job, member))
@@ -170,7 +181,15 @@ class State:
             if parked == Park.BACKING_OFF:
                 heapq.heappush(self._sleeping, (job.not_before, job.uid))
             return
-        self.flows[job.flow].add(record)
+        flow = self.flows[job.flow]
+        if not flow.groups and record.ask is not None:
+            # It begins to wait: being idle has saved it nothing.
+            flow.finish = max(flow.finish, min(pool.virtual for _, pool in record.ask.options))
+        flow.add(record)
+
+    def parked(self) -> Iterable[Record]:
+        """Jobs that lack replicas and take no part in a pass."""
+        return self._parked.values()
 
     def _park(self, record: Record) -> str:
         job, queue = record.job, self.queues.get(record.job.queue)
@@ -181,10 +200,14 @@ class State:
         record.replicas = next_unit(job)
         if not record.replicas:
             return Park.CLEARING
-        record.ask = ask = self._options(self.asks.of(job, len(record.replicas)))
-        if queue.limit is not None and sum(u.gpus for u in record.units.values()) + ask.least > queue.limit:
-            return Park.EXCEEDS_LIMIT
-        return "" if ask.options else Park.NEVER_FITS
+        shapes = job.shapes
+        if queue.limit is not None:
+            left = (queue.limit - sum(u.gpus for u in record.units.values())) // len(record.replicas)
+            shapes = tuple(s for s in shapes if s.gpus <= left)
+            if not shapes:
+                return Park.EXCEEDS_LIMIT
+        record.ask = self._options(self.asks.of(job, len(record.replicas), shapes))
+        return "" if record.ask.options else Park.NEVER_FITS
 
     def _unfile(self, record: Record) -> None:
         if record.group is not None:
@@ -212,7 +235,7 @@ class State:
     def advance(self, now: float) -> None:
         """Time passes: back-offs end, services are charged, holders that outlast their estimate stay on."""
         self.now = max(self.now, now)
-        self._renew()
+        self.count_cluster()
         self.sharing.set_gpus(max(0, int(self._totals[0]) - self._service_gpus))
         self.sharing.advance(self.now)
         while self._sleeping and self._sleeping[0][0] <= self.now:
@@ -246,7 +269,9 @@ class State:
         cost = unit.share * self.rules.quantum
         unit.charged += cost
         flow, pool = self.flows[job.flow], self.pools[kind_id(unit.shape.kind)]
-        self.charge(flow, max(flow.finish, pool.virtual), cost)
+        if not flow.groups:
+            flow.finish = max(flow.finish, pool.virtual)
+        self.charge(flow, cost)
         heapq.heappush(self._quanta, (due + self.rules.quantum, serial, uid, replica))
 
     def _unit(self, serial: int, uid: str, replica: int) -> Unit | None:
@@ -256,13 +281,9 @@ class State:
 
     # -- tags ------------------------------------------------------------------------------------------
 
-    def start_tag(self, flow: Flow, ask: Ask) -> float:
-        """Start tag of a dispatch now: nobody starts behind what the kinds it may use have come to."""
-        return max(flow.finish, min(pool.virtual for _, pool in ask.options))
-
-    def charge(self, flow: Flow, start: float, cost: float) -> None:
-        """A dispatch of ``cost`` (seconds of the whole cluster) starts at tag ``start``."""
-        flow.finish = start + cost / flow.weight
+    def charge(self, flow: Flow, cost: float) -> None:
+        """A flow is given ``cost`` (seconds of the whole cluster); negative when something is paid back."""
+        flow.finish += cost / flow.weight
 
     def share(self, shape: Shape) -> float:
         """Dominant share of the cluster that one replica takes. It holds whole GPUs, so it is charged all
@@ -276,7 +297,8 @@ class State:
         """The cap in units of tags: no flow runs ahead by more than ``rules.lead_cap`` of the cluster."""
         return self.rules.lead_cap / max((f.weight for f in self.flows.values()), default=1.0)
 
-    def _weight(self, key: FlowKey) -> float:
+    def weight(self, key: FlowKey) -> float:
+        """Weight of a flow: its queue's times that of the task type in the queue."""
         queue = self.queues.get(key.queue)
         return 1.0 if queue is None else queue.weight * queue.task_weights.get(key.task_type, 1.0)
 
@@ -306,8 +328,14 @@ class State:
         known = [h.charged for h in mine if h.charged is not None]
         cost = self.share(shape) * min(record.estimate.expected, self.rules.quantum * 6)
         places = tuple((h.node, h.count, ()) for h in mine)
-        self._new_unit(record, shape, replica, places, self.now if since is None else since,
-                       sum(known) if known else cost)
+        self._new_unit(
+            record,
+            shape,
+            replica,
+            places,
+            self.now if since is None else since,
+            sum(known) if known else cost,
+        )
 
     def _shape_of(self, job: Job, holdings: list[Holding]) -> Shape | None:
         for shape in job.shapes:
@@ -321,14 +349,15 @@ class State:
         record: Record,
         shape: Shape,
         replica: int,
-        places: tuple[tuple[str, int, tuple[object, ...]], ...],
+        places: tuple[tuple[str, int, tuple[Device, ...]], ...],
         since: float,
         charged: float,
     ) -> Unit:
         uid, estimate, serves = record.job.uid, record.estimate, record.job.task_type.serves
         end = FAR if serves else since + max(1.0, estimate.expected)
-        unit = Unit(next(self._serial), uid, replica, shape, places, since, estimate, self.share(shape),
-                    charged, end)
+        unit = Unit(
+            next(self._serial), uid, replica, shape, places, since, estimate, self.share(shape), charged, end
+        )
         record.units[replica] = unit
         self._hold(unit)
         if serves:
@@ -353,13 +382,13 @@ class State:
         for name, gpus, devices in unit.places:
             if pool is not None:
                 pool.unhold(name, unit.end, unit.serial, gpus)
-                pool.give(name, gpus, devices)  # type: ignore[arg-type]
+                pool.give(name, gpus, devices)
         self.held[record.job.queue] -= unit.gpus
         flow = self.flows[record.job.flow]
         if record.job.task_type.serves:
             self._service_gpus -= unit.gpus
         else:
-            flow.finish += ((self.now - unit.since) * unit.share - unit.charged) / flow.weight
+            self.charge(flow, (self.now - unit.since) * unit.share - unit.charged)
 
     def _learn(self, record: Record) -> None:
         job = record.job
@@ -369,7 +398,9 @@ class State:
             self.sharing.advance(self.now)
             self.sharing.correct(job.flow, record.member, seconds)
         self.durations.learn(
-            Ended(job.uid, job.queue, job.task_type, gpus, seconds, self.now, job.model, job.expected_duration)
+            Ended(
+                job.uid, job.queue, job.task_type, gpus, seconds, self.now, job.model, job.expected_duration
+            )
         )
 
     # -- what the cluster could hold -------------------------------------------------------------------
@@ -380,15 +411,13 @@ class State:
             ask.epoch = self._epoch
             pools = [(s, self.pools.get(kind_id(s.kind))) for s in ask.shapes]
             together = 1 if ask.mixes else ask.replicas
-            ask.options = tuple(
-                (s, p) for s, p in pools if p is not None and could_hold(p, s, together, ask)
-            )
+            ask.options = tuple((s, p) for s, p in pools if p is not None and could_hold(p, s, together, ask))
             ask.mask = 0
             for shape, _ in ask.options:
                 ask.mask |= self.asks.bit(shape)
         return ask
 
-    def _renew(self) -> None:
+    def count_cluster(self) -> None:
         """Nodes have changed: count the cluster anew, and see whether jobs set aside fit now, or no more."""
         if self._seen_epoch == self._epoch:
             return

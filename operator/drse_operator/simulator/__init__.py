@@ -1,0 +1,1 @@
+"""Replays traces of jobs through the admission engine, and through the policies of other systems."""

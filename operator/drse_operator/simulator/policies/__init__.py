@@ -1,0 +1,1 @@
+"""Admission policies to compare: ours, and what other systems do."""
