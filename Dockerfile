@@ -48,6 +48,8 @@ ENTRYPOINT ["drse-operator"]
 CMD ["run"]
 
 FROM runtime AS forecaster
+# Its matrices are small: more BLAS threads than one only wait for each other.
+ENV OPENBLAS_NUM_THREADS=1
 COPY --from=build-forecaster /opt/drse /opt/drse
 EXPOSE 8090
 ENTRYPOINT ["drse-forecaster"]

@@ -19,7 +19,7 @@ import numpy as np
 from drse_forecaster.curves import Curve
 from drse_forecaster.experts import CurveView, Grid
 from drse_forecaster.learner import Learner, Said, replay
-from drse_forecaster.learning import Library, Shelf
+from drse_forecaster.learning import LEARNED_SECONDS, Library, Shelf
 from drse_forecaster.perseries import join, take
 from drse_forecaster.series import FloatArray, JobKey, SeriesStore
 
@@ -44,7 +44,9 @@ class ReplayTask:
         """Replay, blocking: about a millisecond a grid time, little more for a hundred jobs."""
         began = time.perf_counter()
         learner = Learner.start(len(self.keys), self.grid)
-        replay(self.grid, learner, self.first, self.values, ShelfCurves(self.grid, self.shelves))
+        curves = ShelfCurves(self.grid, self.shelves)
+        skipped = max(self.values.shape[1] - LEARNED_SECONDS // self.grid.step_seconds, 0)
+        replay(self.grid, learner, self.first, self.values, curves, from_step=skipped)
         end = self.first + self.values.shape[1] - 1
         return ReplayOutcome(self.keys, learner, end, time.perf_counter() - began)
 

@@ -257,15 +257,24 @@ Hear = Callable[[int, Learner, Said], None]
 
 
 def replay(
-    grid: Grid, learner: Learner, first: int, values: FloatArray, curves: Curves, hear: Hear | None = None
+    grid: Grid,
+    learner: Learner,
+    first: int,
+    values: FloatArray,
+    curves: Curves,
+    hear: Hear | None = None,
+    from_step: int = 0,
 ) -> None:
     """Tell a learner that has heard nothing of (S, T) values from grid index `first` on, step by step.
 
     `curves(index)` returns the curves that were fitted before that step. `hear` gets what is said at each.
+    Steps before `from_step` are known to those after, but not learned from.
     """
     windows = Windows.start(grid, values.shape[0])
     for place in range(values.shape[1]):
         window = windows.push(values[:, place])
+        if place < from_step:
+            continue
         if not np.isfinite(window[:, -1]).all():  # of a series that has not begun, anything will do
             window = np.where(np.isfinite(window[:, -1:]), window, 0.0)
         said = learner.step(grid, first + place, values[:, place], window, curves(first + place))

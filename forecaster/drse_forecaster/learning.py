@@ -27,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_REFIT_SECONDS = 12 * 3600
 
+#: Least distance of cuts that lie behind.
+PAST_CUT_SECONDS = 6 * 3600
+
+#: Of a longer history the newest part is learned from, and all of it is looked back upon. What lies before
+#: would have faded to a quarter of its weight.
+LEARNED_SECONDS = 4 * 86400
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
@@ -98,13 +105,18 @@ class Library:
         self._shelves: dict[JobKey, Shelf] = {}
 
     def cuts(self, history: History) -> tuple[float, ...]:
-        """Return the cuts before which this history is long enough, oldest first."""
+        """Return the cuts before which this history is long enough, oldest first.
+
+        However often it is refitted, past cuts are some hours apart: they only serve to learn from.
+        """
         if self.model is None or not history.times.size:
             return ()
-        first = float(history.times[0]) + self.model.min_history_seconds
-        every = self._refit_seconds
-        start, end = math.ceil(first / every), math.floor(float(history.times[-1]) / every)
-        return tuple(every * number for number in range(start, end + 1))
+        last = float(history.times[-1])
+        first = max(float(history.times[0]) + self.model.min_history_seconds, last - LEARNED_SECONDS)
+        newest = math.floor(last / self._refit_seconds) * self._refit_seconds
+        every = max(self._refit_seconds, PAST_CUT_SECONDS)
+        past = {every * number for number in range(math.ceil(first / every), math.floor(last / every) + 1)}
+        return tuple(sorted(past | {newest})) if newest >= first else tuple(sorted(past))
 
     def due(self, histories: dict[JobKey, History]) -> list[FitTask]:
         """Return the fits that these jobs lack, newest cut first."""

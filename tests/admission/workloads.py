@@ -127,6 +127,11 @@ class Replay:
         self.started(a.uid for a in outcome.assigns)
         return outcome
 
+    def stop(self, uid: str) -> None:
+        """A running job gives way; it will end another time."""
+        self._ends = [entry for entry in self._ends if entry[1] != uid]
+        heapq.heapify(self._ends)
+
     def started(self, uids: Iterable[str]) -> None:
         for uid in uids:
             heapq.heappush(self._ends, (self.now + self.runs[uid], uid))

@@ -48,8 +48,8 @@ def _report(rows: list[dict[str, Any]], ceilings: list[dict[str, Any]], memory: 
         "# Benchmarks",
         "",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}. API server, etcd, scheduler, controller manager, kwok, operator "
-        "and the measuring client share the cores. Figures are for comparing within one run.",
+        f"Python {platform.python_version()}. API server, etcd, scheduler, controller manager, kwok, "
+        "operator and the measuring client share the cores. Figures are for comparing within one run.",
         "",
         f"## DeepSeekJobs from apply to a running pod: {rows[0]['jobs']} single-GPU jobs at once, "
         f"{rows[0]['nodes']} nodes of 8 GPUs",
@@ -68,9 +68,9 @@ def _report(rows: list[dict[str, Any]], ceilings: list[dict[str, Any]], memory: 
         )
     lines += [
         "",
-        "The ceiling is what a bare client reaches on the same control plane when it makes the least writes an "
-        "operator could get by with, one job after the other in parallel streams: the custom resource, its "
-        "status, the pod, and with DRA a claim.",
+        "The ceiling is what a bare client reaches on the same control plane when it makes the least writes "
+        "an operator could get by with, one job after the other in parallel streams: the custom resource, "
+        "its status, the pod, and with DRA a claim.",
         "",
         f"With 1,000 jobs and 250 nodes the operator's RSS is {memory['operator_rss_mib']} MiB.",
         "",

@@ -14,17 +14,20 @@ import math
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from drse_operator.simulator.run import simulate
-from drse_operator.simulator.trace import TraceJob, one_pool, read_jobs, with_estimates
+from drse_operator.simulator.trace import TraceJob, one_pool, read_jobs, read_nodes, with_estimates
+from tests.benchmarks import plan_speed
 
 #: FIFO's mean wait that a cluster size has to cause (seconds).
 _BUSY = 3600.0
-#: Sizes tried, in parts of the mean number of GPUs wanted at once, largest first.
-_SIZES = (1.6, 1.4, 1.25, 1.1, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+#: Sizes in parts of the mean number of GPUs wanted at once: each is lowered until FIFO's mean wait is long
+#: enough.
+_SIZES = (1.15, 0.85)
+_LOWER = 0.9
 _RUNS = (
     ("fifo", "exact"),
     ("fifo-backfill", "exact"),
@@ -56,25 +59,55 @@ def mean_demand(jobs: Sequence[TraceJob]) -> float:
     return sum(job.duration * job.gpus for job in jobs) / max(1.0, span)
 
 
+def trace_jobs(path: Path, estimates: str) -> list[TraceJob]:
+    """The jobs of a trace, all of one priority: most policies compared know none."""
+    return with_estimates([replace(job, priority=0) for job in read_jobs(path)], estimates, 1)
+
+
 def busy_sizes(path: Path) -> list[int]:
-    """The two largest of the sizes tried on which FIFO's mean wait exceeds an hour; fewer when there are not."""
-    jobs = with_estimates(read_jobs(path), "exact", 1)
+    """Two numbers of GPUs on which FIFO's mean wait exceeds an hour, if the largest job allows it."""
+    jobs = trace_jobs(path, "exact")
     largest, mean = max(job.gpus for job in jobs), mean_demand(jobs)
     found: list[int] = []
-    for gpus in dict.fromkeys(max(largest, math.ceil(mean * part)) for part in _SIZES):
-        measures, _ = simulate(jobs, one_pool(gpus), "fifo")
-        if measures.wait_mean_s > _BUSY:
-            found.append(gpus)
-        if len(found) == 2:
-            break
+    for part in _SIZES:
+        size = part * mean
+        while size >= max(1, largest):
+            measures, _ = simulate(jobs, one_pool(math.ceil(size)), "fifo")
+            if measures.wait_mean_s > _BUSY and math.ceil(size) not in found:
+                found.append(math.ceil(size))
+                break
+            size *= _LOWER
+    if not found and simulate(jobs, one_pool(largest), "fifo")[0].wait_mean_s > _BUSY:
+        found.append(largest)
     return found
 
 
 def perform(folder: Path, task: Task) -> dict[str, Any]:
     """The measures of one run, with the task."""
-    jobs = with_estimates(read_jobs(folder / "jobs" / f"{task.trace}.csv.gz"), task.estimates, 1)
+    jobs = trace_jobs(folder / "jobs" / f"{task.trace}.csv.gz", task.estimates)
     measures, _ = simulate(jobs, one_pool(task.gpus), task.policy)
     return {**asdict(task), **asdict(measures)}
+
+
+def mixed_throughput(folder: Path, policy: str) -> dict[str, Any]:
+    """Jobs finished a day while submissions last, on a tenth of the openb nodes with several kinds of GPU.
+
+    The jobs are PAI's; every third of them asks for cards of 32 GiB, every seventh for G2 or G3 alone, and
+    jobs larger than a node are gangs.
+    """
+    nodes = read_nodes(folder / "nodes" / "alibaba2023_openb_nodes.csv.gz")[::10]
+    jobs = [
+        replace(job, gpu_type=_OF_KIND[0] if i % 3 == 0 else _OF_KIND[1] if i % 7 == 0 else "")
+        for i, job in enumerate(trace_jobs(folder / "jobs" / "alibaba2020_pai_sample.csv.gz", "exact"))
+    ]
+    jobs = [replace(job, submit=job.submit / 3) for job in jobs]
+    measures, run = simulate(jobs, nodes, policy)
+    days = (jobs[-1].submit - jobs[0].submit) / 86400
+    done = sum(end <= jobs[-1].submit for end in run.ended.values())
+    return {"policy": policy, "jobs_per_day": done / days, **asdict(measures)}
+
+
+_OF_KIND = ("V100M32|G2|G3", "G2|G3")
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -90,8 +123,8 @@ def waits_table(rows: Sequence[dict[str, Any]]) -> str:
     """Mean waits and lateness of every trace and size, and ratios."""
     lines = [
         "| trace, GPUs | FIFO | EASY | shortest | DRSE exact | noisy: EASY | DRSE | learned: EASY | DRSE | "
-        "lateness p99 DRSE/FIFO | max DRSE/shortest | use DRSE - EASY | P1 used: DRSE | FIFO | EASY | shortest | "
-        "DRF | best effort |",
+        "lateness p99 DRSE/FIFO | max DRSE/shortest | use DRSE - EASY | P1 used: DRSE | FIFO | EASY | "
+        "shortest | DRF | best effort |",
         "|---" * 18 + "|",
     ]
     for trace, gpus in dict.fromkeys((r["trace"], r["gpus"]) for r in rows):
@@ -187,7 +220,10 @@ def main() -> None:
         ]
         print("sizes", {p.name: s for p, s in sizes.items()}, file=sys.stderr, flush=True)
         rows = list(pool.map(perform, [arguments.traces] * len(tasks), tasks))
-    print(json.dumps({"runs": rows, "summary": summary(rows)}))
+        mixed = list(pool.map(mixed_throughput, [arguments.traces] * 3, ("fifo", "fifo-backfill", "drse")))
+    print(json.dumps({"runs": rows, "summary": summary(rows), "mixed": mixed, "plan": plan_speed.measure()}))
+    for row in mixed:
+        print(f"openb nodes, several kinds, {row['policy']}: {row['jobs_per_day']:.0f} jobs a day")
     print(waits_table(rows))
     print(json.dumps(summary(rows), indent=1))
 

@@ -39,6 +39,12 @@ def summary(rows: list[Row], structured: tuple[str, ...]) -> dict[str, object]:
         "pinball_p90_ratio_largest": max(
             (row.scores.pinball_p90_ratio or 0.0 for row in counted), default=None
         ),
+        "mae_ratio_kinds_alike": geometric_mean(
+            geometric_mean(row.scores.mae_ratio for row in group) for group in _kinds(counted)
+        ),
+        "pinball_p90_ratio_kinds_alike": geometric_mean(
+            geometric_mean(row.scores.pinball_p90_ratio for row in group) for group in _kinds(counted)
+        ),
         "weeks": len(weeks),
         "weeks_in_band": inside,
         "weeks_below": sum(week < low for week in weeks),
@@ -47,6 +53,10 @@ def summary(rows: list[Row], structured: tuple[str, ...]) -> dict[str, object]:
         "coverage_largest": max(weeks, default=None),
         **{name: geometric_mean(row.scores.mae_others[name] for row in counted) for name in _COMPETITORS},
     }
+
+
+def _kinds(rows: list[Row]) -> list[list[Row]]:
+    return [[row for row in rows if row.kind == kind] for kind in dict.fromkeys(row.kind for row in rows)]
 
 
 def markdown(
@@ -79,11 +89,10 @@ def _by_kind(rows: list[Row]) -> str:
         "| EWMA | seasonal naive | Prophet |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for kind in dict.fromkeys(row.kind for row in rows):
-        group = [row for row in rows if row.kind == kind]
+    for group in _kinds(rows):
         weeks = [week for row in group for week in row.scores.p90_coverage_by_week]
         cells = [
-            kind,
+            group[0].kind,
             str(len(group)),
             f"{geometric_mean(row.scores.mae_ratio for row in group):.3f}",
             f"{max(row.scores.mae_ratio or 0.0 for row in group):.3f}",

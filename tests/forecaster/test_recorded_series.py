@@ -1,7 +1,7 @@
-"""A recorded load with a steep rise every morning, forecast from the week before it. Fits Prophet.
+"""A recorded load with a steep rise every morning, forecast from the week before it.
 
 The series (ServeGen, pool m_small, client 31) rises from 2 to 9 GPU-equivalents within 20 minutes at 08:00.
-Which UTC hour that falls on decides where the folds of the backtest lie, so several are tried.
+Which UTC hour that falls on decides where the cuts of the fits lie, so two are tried.
 """
 
 from __future__ import annotations

@@ -211,6 +211,15 @@ def test_fits_are_asked_for_once_and_again_at_the_next_cut() -> None:
     assert [task.cut - NOW for task in forecaster.due_work(later) if isinstance(task, FitTask)] == [DAY / 2]
 
 
+def test_frequent_refits_do_not_multiply_the_fits_of_a_start() -> None:
+    times = np.arange(NOW - 7 * DAY, NOW + 1, 300)
+    forecaster = Forecaster(ForecasterSettings(refit_seconds=1200))
+    later = NOW + 1200
+    forecaster.ingest([JobSamples(KEY, np.append(times, later), np.full(times.size + 1, 2.0))], later)
+    cuts = [task.cut - NOW for task in forecaster.due_work(later) if isinstance(task, FitTask)]
+    assert cuts[:3] == [1200.0, 0.0, -DAY / 4] and len(cuts) <= 18
+
+
 def test_short_history_is_not_fitted() -> None:
     times = np.arange(NOW - 1.875 * DAY, NOW + 1, 300)
     forecaster = _with_week(_noisy(times), times, _minutes(2), _noisy(_minutes(2)))

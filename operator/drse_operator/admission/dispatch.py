@@ -6,7 +6,7 @@ GPUs where it could start earliest are reserved for it, and from then on others 
 * if they surely end before the reservation, or fit into what its nodes can spare beyond it (backfilling), and
 * if their flow's start tag is at most the cap beyond the tag of the flow that waits at the head.
 
-The cap bounds how far backfilling can carry one flow ahead of another, and with it how unfair the whole can be
+The cap bounds how far backfilling can carry one flow ahead of another, and so how unfair the whole can be
 (docs/fairness.md). Jobs that could not use any of the kinds that somebody ahead waits for are not held back.
 """
 
@@ -77,6 +77,10 @@ class Pass:
                 heapq.heappush(turns, self._turn(flow))
         for pool in self._by_pool:
             pool.set_caps({})
+        for flow in self._state.flows.values():
+            if flow.groups and flow.key.queue in self.outcome.limited:
+                # Its own limit keeps it from starting, not the others: that earns it nothing either.
+                self._state.lift(flow, next(iter(flow.groups.values())).ask)
         return self.outcome
 
     def _turn(self, flow: Flow) -> tuple[float, tuple[float, float, str], FlowKey]:

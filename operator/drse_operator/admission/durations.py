@@ -1,6 +1,6 @@
 """How long jobs run: what the user says, else what like jobs took, else a stated default.
 
-Samples are kept per (queue, task type, model, GPUs) and at coarser levels; the finest level with enough of them
+Samples are kept per (queue, task type, model, GPUs) and at coarser levels; the finest level with enough
 answers. Where users state durations, these are read in the light of how such statements turned out before.
 """
 

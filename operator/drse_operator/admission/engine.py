@@ -10,6 +10,7 @@ from __future__ import annotations
 from drse_operator.admission.decisions import Memory, Plan
 from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.persistence import memory, restore, snapshot
+from drse_operator.admission.preemption import preempt
 from drse_operator.admission.snapshot import Snapshot
 from drse_operator.admission.state import Rules, State
 from drse_operator.admission.units import scale_down
@@ -44,6 +45,9 @@ class Engine:
         jobs = sorted((r.job for r in self.state.records.values() if r.job.holdings), key=lambda j: j.order)
         releases = tuple(release for job in jobs for release in scale_down(job))
         outcome = self.decide(now)
+        if not releases:
+            # What is given up of itself may be enough; the next plan will see.
+            releases = preempt(self.state, outcome, now)
         return Plan(tuple(outcome.assigns), releases, waits(self.state, outcome, now), self.memory())
 
     def memory(self) -> Memory:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from drse_operator.admission.inventory import Inventory
-from drse_operator.admission.snapshot import Job, Queue
+from drse_operator.admission.asks import Ask
+from drse_operator.admission.pools import FAR, KindId, Pool, kind_id
+from drse_operator.admission.reservation import Reservation
+from drse_operator.admission.snapshot import FlowKey, Job, Queue
 from drse_operator.api.enums import TopologyMode, TopologyScope
 from drse_operator.api.reasons import WaitReason
-from drse_operator.sizing.shapes import AcceleratorKind, Shape
+from drse_operator.sizing.shapes import Shape
 
 Verdict = tuple[WaitReason, str]
 
@@ -58,45 +60,79 @@ def behind_limited(queue: Queue, ahead: Job) -> Verdict:
     )
 
 
-def no_room(
-    job: Job,
-    shapes: Sequence[Shape],
-    replicas: Sequence[int],
-    inventory: Inventory,
-    first_waiting: Mapping[AcceleratorKind, Job],
-) -> Verdict:
-    """Why none of the shapes can be placed: behind others, split up, too far apart, or all held."""
-    open_shapes = [shape for shape in shapes if shape.kind not in first_waiting]
-    if not open_shapes:
-        ahead = first_waiting[shapes[0].kind]
-        return (
-            WaitReason.WAITING_FOR_TURN,
-            f"{ahead.key} goes first for {_kinds(shapes)}: higher priority or earlier",
+def no_room(job: Job, ask: Ask) -> Verdict:
+    """Why none of the kinds has room for the ask: split up, too far apart, or all held."""
+    verdicts = (_no_room_for(shape, job, ask.replicas, pool) for shape, pool in ask.options)
+    return min(verdicts, key=_nearness)
+
+
+def reserved(job: Job, ask: Ask, reservation: Reservation, now: float) -> Verdict:
+    """The job is next; GPUs are kept for it as soon as their holders are expected to end."""
+    reason, lacks = no_room(job, ask)
+    if reservation.start >= FAR:
+        return reason, lacks
+    nodes = sorted({name for _, holds in reservation.parts for name in holds})
+    where = ", ".join(nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
+    return (
+        WaitReason.RESERVED,
+        f"{lacks}; first in order, GPUs on {where} are reserved for it, expected "
+        f"{duration(reservation.start - now)} from now",
+    )
+
+
+def waiting_for_turn(ahead: Job, ask: Ask) -> Verdict:
+    return WaitReason.WAITING_FOR_TURN, f"{ahead.key} goes first for {_kinds(ask.shapes)}"
+
+
+def lead_cap(flow: FlowKey, ahead: Job, lead: float) -> Verdict:
+    return (
+        WaitReason.LEAD_CAP_REACHED,
+        f"{flow.task_type} jobs of queue {flow.queue} have run {duration(lead)} of the cluster ahead of "
+        f"{ahead.key}, which goes first now",
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, e.g. ``2 h 5 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(0.0, seconds):.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def never_fits(job: Job, ask: Ask, pools: Mapping[KindId, Pool]) -> Verdict:
+    """The job could not be placed even if all GPUs were free, so nobody waits for it."""
+    there = [(shape, pool) for shape in ask.shapes if (pool := pools.get(kind_id(shape.kind))) is not None]
+    if there:
+        reason, message = min(
+            (_no_room_for(shape, job, ask.replicas, pool) for shape, pool in there), key=_nearness
         )
-    verdicts = [_no_room_for(shape, job, replicas, inventory) for shape in open_shapes]
-    # The reason nearest to a start: topology, then fragmentation, then sheer lack of GPUs.
-    nearest = (WaitReason.TOPOLOGY_UNAVAILABLE, WaitReason.FRAGMENTED, WaitReason.INSUFFICIENT_FREE_GPUS)
-    return min(verdicts, key=lambda verdict: nearest.index(verdict[0]))
-
-
-def never(verdict: Verdict) -> Verdict:
-    """The same for a job that could not be placed even if all GPUs were free, so that nobody waits for it."""
-    reason, message = verdict
+    else:
+        reason, message = WaitReason.INSUFFICIENT_FREE_GPUS, f"needs {_ask(ask.shapes[0], ask.replicas)}"
     return reason, f"{message}; even empty, the nodes in service have no room for it"
 
 
-def _no_room_for(shape: Shape, job: Job, replicas: Sequence[int], inventory: Inventory) -> Verdict:
-    needed = len(replicas) * shape.gpus
-    asked = f"needs {_ask(shape, len(replicas))}"
-    free = inventory.free(shape.kind)
+def _nearness(verdict: Verdict) -> int:
+    """The reason nearest to a start: topology, then fragmentation, then sheer lack of GPUs."""
+    order = (WaitReason.TOPOLOGY_UNAVAILABLE, WaitReason.FRAGMENTED, WaitReason.INSUFFICIENT_FREE_GPUS)
+    return order.index(verdict[0])
+
+
+def _no_room_for(shape: Shape, job: Job, replicas: int, pool: Pool) -> Verdict:
+    needed = replicas * shape.gpus
+    asked = f"needs {_ask(shape, replicas)}"
+    free = pool.free
     if free < needed:
         return (
             WaitReason.INSUFFICIENT_FREE_GPUS,
             f"{asked}; {free} of {shape.kind.total} are free",
         )
-    block, node = inventory.largest_block(shape.kind)
+    block, node = pool.largest_block()
     topology_blocks = job.topology is not None and job.topology_mode is TopologyMode.REQUIRED
-    if topology_blocks and inventory.workers_that_fit(shape) >= len(replicas) * shape.workers:
+    if topology_blocks and pool.workers_that_fit(shape) >= replicas * shape.workers:
         assert job.topology is not None
         word = _SCOPE_WORDS[job.topology]
         return (

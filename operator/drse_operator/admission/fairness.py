@@ -5,8 +5,8 @@ For any two flows f and m and any interval during which both have work waiting, 
     |W_f / w_f - W_m / w_m|  <=  (l_f + 2 e_f) / w_f + (l_m + 2 e_m) / w_m + 2 B
 
 with l the largest single cost of a flow, B the cap on the lead (in tags), and e the most that the costs of a
-flow's running jobs were ever misjudged by, taken together: 0 when durations are known. The meter follows every
-pair that waits together and keeps the largest ratio of left to right that any interval has shown.
+flow's running jobs were ever misjudged by, taken together: 0 when durations are known. The meter follows
+every pair that waits together and keeps the largest ratio of left to right that any interval has shown.
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ class Record:
     ask: Ask | None = None
     #: Replicas that the ask is about.
     replicas: tuple[int, ...] = ()
+    #: How many replicas it lacks.
+    lacking: int = 0
     #: Why it takes no part in the pass although it lacks replicas.
     parked: str = ""
     units: dict[int, Unit] = field(default_factory=dict)

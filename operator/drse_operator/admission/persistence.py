@@ -31,10 +31,14 @@ def restore(state: State, snapshot: Snapshot, clock_at: float) -> None:
         for i, (mark, gpus) in enumerate(remembered.ghosts):
             state.sharing.resume(key, flow.weight, Member(remembered.virtual, mark, gpus, f"ghost {i}"))
     _reconcile(state, snapshot)
+    tags = {key: state.flows[key].finish for key, flow in snapshot.flows.items() if flow.waiting}
     for job in sorted(snapshot.jobs, key=lambda j: (j.mark is None, j.queued_at, j.key)):
         state.put_job(job)
     for key, flow in state.flows.items():
-        if key not in snapshot.flows:
+        if key in tags:
+            # It has been waiting all along, so it is not lifted as one that begins to wait.
+            flow.finish = tags[key]
+        elif key not in snapshot.flows:
             # Nothing is remembered: what a flow holds counts as what it has had.
             mine = [u for r in state.records.values() if r.job.flow == key for u in r.units.values()]
             flow.finish = sum(u.charged for u in mine) / flow.weight
@@ -61,10 +65,9 @@ def memory(state: State) -> Memory:
             for _, _, member in clock.heap
             if not member.gone and id(member) not in names
         )
-        flows[key] = FlowState(flow.finish, clock.virtual, tuple(ghosts))
-    marks = {uid: r.job.mark for uid, r in state.records.items() if r.job.mark is not None}
+        flows[key] = FlowState(flow.finish, bool(flow.groups), clock.virtual, tuple(ghosts))
     virtual = {"/".join(map(str, pool.id)): pool.virtual for pool in state.pools.values()}
-    return Memory(flows, virtual, state.sharing.now, marks)
+    return Memory(flows, virtual, state.sharing.now, dict(state.marked))
 
 
 def snapshot(state: State) -> Snapshot:

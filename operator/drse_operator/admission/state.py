@@ -64,6 +64,10 @@ class State:
         self.asks = AskTable()
         self.sharing: ProcessorSharing[FlowKey] = ProcessorSharing(0, now)
         self.durations = Durations()
+        #: Places in their flow's virtual system that were given to jobs since the engine was made.
+        self.marked: dict[str, Mark] = {}
+        #: (uid, replica) of work that was told to give way and still holds its GPUs.
+        self.vacating: set[tuple[str, int]] = set()
         self._serial = count()
         self._epoch = 0
         self._seen_epoch = -1
@@ -128,7 +132,8 @@ class State:
             self.sharing.advance(min(self.now, job.queued_at))
             service = self.rules.quantum if job.task_type.serves else estimate.order
             member = self.sharing.enter(key, weight, job.uid, gpus, service)
-            job = replace(job, mark=Mark(member.arrived, member.key))
+            mark = self.marked[job.uid] = Mark(member.arrived, member.key)
+            job = replace(job, mark=mark)
         record = Record(job, estimate, member, self._rank(job, member))
         self.records[job.uid] = record
         if key not in self.flows:
@@ -148,6 +153,7 @@ class State:
         for replica in list(record.units):
             self._free(record, replica)
         del self.records[uid]
+        self.marked.pop(uid, None)
 
     def replica_ended(self, uid: str, replica: int) -> None:
         """One replica of a job ran to its end; its GPUs are free."""
@@ -172,7 +178,8 @@ class State:
         """Put a job where its next ask belongs: into a group of its flow, or aside with the reason."""
         self._unfile(record)
         job = record.job
-        if not job.lacking:
+        record.lacking = job.lacking
+        if not record.lacking:
             return
         parked = self._park(record)
         if parked:
@@ -184,7 +191,7 @@ class State:
         flow = self.flows[job.flow]
         if not flow.groups and record.ask is not None:
             # It begins to wait: being idle has saved it nothing.
-            flow.finish = max(flow.finish, min(pool.virtual for _, pool in record.ask.options))
+            self.lift(flow, record.ask)
         flow.add(record)
 
     def parked(self) -> Iterable[Record]:
@@ -285,6 +292,10 @@ class State:
         """A flow is given ``cost`` (seconds of the whole cluster); negative when something is paid back."""
         flow.finish += cost / flow.weight
 
+    def lift(self, flow: Flow, ask: Ask) -> None:
+        """A flow that has had nothing to start does not come in behind what its kinds have come to."""
+        flow.finish = max(flow.finish, min(pool.virtual for _, pool in ask.options))
+
     def share(self, shape: Shape) -> float:
         """Dominant share of the cluster that one replica takes. It holds whole GPUs, so it is charged all
         of their memory and compute, however little of them it needs."""
@@ -378,6 +389,7 @@ class State:
     def _free(self, record: Record, replica: int) -> None:
         """A replica's GPUs are free; its flow is charged what it really took."""
         unit = record.units.pop(replica)
+        self.vacating.discard((record.job.uid, replica))
         pool = self.pools.get(kind_id(unit.shape.kind))
         for name, gpus, devices in unit.places:
             if pool is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 
-from drse_operator.admission import sentences
+from drse_operator.admission import explain
 from drse_operator.admission.decisions import Wait
 from drse_operator.admission.dispatch import Blocked, Outcome
-from drse_operator.admission.flows import Flow, Record
-from drse_operator.admission.sentences import Verdict
+from drse_operator.admission.explain import Verdict
+from drse_operator.admission.flows import Flow, Rank, Record
 from drse_operator.admission.state import Park, State
 from drse_operator.api.reasons import WaitReason
 
@@ -23,7 +24,7 @@ def waits(state: State, outcome: Outcome, now: float) -> tuple[Wait, ...]:
     told: list[Wait] = []
     parked = sorted(state.parked(), key=lambda r: r.job.order)
     for name in sorted({*by_queue, *(r.job.queue for r in parked)}):
-        mine = sorted(by_queue[name], key=lambda turn: (turn[0], turn[1].rank))
+        mine = sorted(by_queue[name], key=_turn)
         asides = [r for r in parked if r.job.queue == name]
         position = 0
         for record in (*(r for _, r in mine), *asides):
@@ -32,14 +33,21 @@ def waits(state: State, outcome: Outcome, now: float) -> tuple[Wait, ...]:
                 position += 1
             job = record.job
             place = None if reason.user_must_act else position
-            gpus = job.lacking * min((s.gpus for s in job.shapes), default=0)
+            gpus = record.lacking * _least(record)
             told.append(Wait(job.key, job.uid, reason, message, place, gpus))
     return tuple(told)
 
 
+def _least(record: Record) -> int:
+    """GPUs of one replica in its smallest shape."""
+    if record.group is not None:
+        return record.group.ask.least // record.group.ask.replicas
+    return min((s.gpus for s in record.job.shapes), default=0)
+
+
 def _turns(state: State, flow: Flow) -> list[tuple[float, Record]]:
     """Those who wait in a flow with the start tags that they will have if all goes in order."""
-    entries = sorted(entry for group in flow.groups.values() for entry in group.records)
+    entries = list(heapq.merge(*(group.records for group in flow.groups.values())))
     tag = flow.finish
     turns = []
     shares: dict[int, float] = {}
@@ -52,6 +60,10 @@ def _turns(state: State, flow: Flow) -> list[tuple[float, Record]]:
             share = shares[ask.number] = ask.replicas * state.share(ask.options[0][0]) / flow.weight
         tag += share * min(record.estimate.expected, state.rules.quantum * 1e6)
     return turns
+
+
+def _turn(turn: tuple[float, Record]) -> tuple[float, Rank]:
+    return turn[0], turn[1].rank
 
 
 class _Teller:
@@ -71,23 +83,23 @@ class _Teller:
         assert ask is not None
         reservation = outcome.reservations.get(job.uid)
         if reservation is not None:
-            return sentences.reserved(job, ask, reservation, self._now)
+            return explain.reserved(job, ask, reservation, self._now)
         limited = outcome.limited.get(job.queue)
         if limited is not None:
             queue = self._state.queues[job.queue]
             if limited is record:
-                return sentences.limit_reached(queue, self._state.held[job.queue], ask.least)
-            return sentences.behind_limited(queue, limited.job)
+                return explain.limit_reached(queue, self._state.held[job.queue], ask.least)
+            return explain.behind_limited(queue, limited.job)
         capped = outcome.capped.get(job.flow)
         if capped is not None and capped.mask & ask.mask:
             flow = self._state.flows[job.flow]
-            return sentences.lead_cap(job.flow, capped.record.job, (flow.finish - capped.start) * flow.weight)
+            return explain.lead_cap(job.flow, capped.record.job, (flow.finish - capped.start) * flow.weight)
         ahead = self._ahead(record)
         if ahead is None:
-            return sentences.no_room(job, ask)
+            return explain.no_room(job, ask)
         key = (ask.number, ahead.record.job.uid)
         if key not in self._behind:
-            self._behind[key] = sentences.waiting_for_turn(ahead.record.job, ask)
+            self._behind[key] = explain.waiting_for_turn(ahead.record.job, ask)
         return self._behind[key]
 
     def _ahead(self, record: Record) -> Blocked | None:
@@ -106,14 +118,14 @@ class _Teller:
             case Park.REFUSED:
                 return WaitReason.QUEUE_NOT_FOUND, f"GPUQueue {job.queue} does not exist: create it"
             case Park.BACKING_OFF:
-                return sentences.backing_off(job, self._now)
+                return explain.backing_off(job, self._now)
             case Park.CLEARING:
-                return sentences.clearing(job)
+                return explain.clearing(job)
             case Park.EXCEEDS_LIMIT:
                 held = sum(unit.gpus for unit in record.units.values())
                 least = len(record.replicas) * min(s.gpus for s in job.shapes)
-                return sentences.exceeds_limit(self._state.queues[job.queue], held + least)
+                return explain.exceeds_limit(self._state.queues[job.queue], held + least)
             case _:
                 ask = record.ask
                 assert ask is not None
-                return sentences.never_fits(job, ask, self._state.pools)
+                return explain.never_fits(job, ask, self._state.pools)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from drse_operator.admission import snapshot as admission
+from drse_operator.admission.decisions import Memory
 from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection, Vendor
@@ -62,6 +63,8 @@ class Picture:
         self._fleet: _Fleet | None = None
         self._asked: dict[str, _Asked] = {}
         self._drawn: dict[str, tuple[Job, int, int, admission.Job | None]] = {}
+        self._memory = Memory()
+        self._marks: dict[str, admission.Mark] = {}
         #: Jobs that could not be handled, by uid: generation of the spec, and why.
         self._refused: dict[str, tuple[int, str]] = {}
 
@@ -85,7 +88,23 @@ class Picture:
             if entry[3] is not None:
                 jobs.append(entry[3])
         self._drawn = drawn
-        return admission.Snapshot(nodes=self._nodes(usage), queues=self._queues(usage), jobs=tuple(jobs))
+        return admission.Snapshot(
+            nodes=self._nodes(usage),
+            queues=self._queues(usage),
+            jobs=tuple(jobs),
+            flows=self._memory.flows,
+            virtual_time=self._memory.virtual_time,
+            clock_at=self._memory.clock_at,
+        )
+
+    def remember(self, memory: Memory) -> None:
+        """What a plan leaves for the next one: tags and clocks of flows, places of jobs new to it."""
+        self._memory = memory
+        for uid, mark in memory.marks.items():
+            self._marks[uid] = mark
+            self._drawn.pop(uid, None)
+        for uid in [uid for uid in self._marks if self._world.job(uid) is None]:
+            del self._marks[uid]
 
     @property
     def fleet(self) -> _Fleet:
@@ -194,7 +213,12 @@ class Picture:
             expected_duration=None
             if spec.estimated_duration is None
             else float(seconds(spec.estimated_duration)),
-            started_at=None if status.start_time is None else times.from_wire(status.start_time),
+            # A service is charged when it is assigned; it has no end that a start would tell.
+            started_at=None
+            if status.start_time is None or spec.task_type.serves
+            else times.from_wire(status.start_time),
+            model=spec.model.name or "" if spec.model is not None else "",
+            mark=self._marks.get(job.uid),
         )
         if topology is None:
             return ask

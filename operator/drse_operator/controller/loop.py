@@ -141,6 +141,7 @@ class Loop:
         try:
             snapshot = self._picture.snapshot(usage)
             decisions = plan(snapshot, now)
+            self._picture.remember(decisions.memory)
         finally:
             for uid in judged:
                 self._world.settle(uid)

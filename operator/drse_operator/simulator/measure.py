@@ -18,8 +18,12 @@ _SLOWDOWN_FLOOR = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Seconds unless the name says otherwise. Lateness is the end of a job minus its end under ideal weighted
-    processor sharing of the same GPUs, at least 0."""
+    """Seconds unless the name says otherwise.
+
+    Utilisation is taken from the first submission to the last, so that how long the last job happens to run
+    does not count. Lateness is the end of a job minus its end under ideal weighted processor sharing of the
+    same GPUs, at least 0.
+    """
 
     policy: str
     jobs: int
@@ -105,14 +109,15 @@ def measure(
         max(1.0, (run.ended[job.uid] - job.submit) / max(_SLOWDOWN_FLOOR, job.duration)) for job in jobs
     ]
     makespan = max(run.ended.values(), default=0.0) - min((job.submit for job in jobs), default=0.0)
-    used = sum(job.duration * job.gpus for job in jobs) + run.lost_gpu_seconds
+    first, last = run.jobs[0].submit, run.jobs[-1].submit
+    used = sum(max(0.0, min(run.ended[j.uid], last) - run.started[j.uid]) * j.gpus for j in jobs)
     shares = [service / weights.get(flow, 1.0) for flow, service in watch.service.items()]
     return Measures(
         policy=policy,
         jobs=len(run.jobs),
         finished=len(jobs),
         makespan_s=makespan,
-        gpu_utilisation=used / (gpus * makespan) if makespan else 0.0,
+        gpu_utilisation=used / (gpus * (last - first)) if last > first else 0.0,
         throughput_jobs_per_h=len(jobs) / makespan * 3600 if makespan else 0.0,
         wait_mean_s=sum(waits) / max(1, len(waits)),
         wait_p50_s=_quantile(waits, 0.5),

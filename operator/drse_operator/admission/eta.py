@@ -1,0 +1,88 @@
+"""When waiting jobs will start: a forward run of the engine, corrected by how such forecasts turned out.
+
+The forward run assumes that holders end as expected and that nobody else arrives. Both are wrong in ways that
+only experience tells, so what is told to users is the forward wait times quantiles of (real / forecast) over the
+latest jobs: split conformal prediction (Vovk et al., 2005) on a sliding window.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Collection
+
+from drse_operator.admission.decisions import Eta
+from drse_operator.admission.engine import DEFAULT_RULES, Engine
+from drse_operator.admission.pools import FAR
+from drse_operator.admission.snapshot import Snapshot
+from drse_operator.admission.state import Rules
+
+#: Waits shorter than this count as this much when ratios are formed (seconds).
+_FLOOR = 60.0
+_KEPT = 300
+_ENOUGH = 20
+
+
+def forward(
+    snapshot: Snapshot, now: float, asked: Collection[str], rules: Rules = DEFAULT_RULES, steps: int = 2000
+) -> dict[str, float]:
+    """Expected starts (seconds since the epoch) of the jobs ``asked`` about, as far as ``steps`` events reach."""
+    engine = Engine.of(snapshot, now, rules)
+    ends: list[tuple[float, str]] = []
+    for uid, record in engine.state.records.items():
+        for unit in record.units.values():
+            heapq.heappush(ends, (unit.end if unit.end > now else now + (now - unit.since), uid))
+    found: dict[str, float] = {}
+    missing = set(asked)
+    for _ in range(steps):
+        for assign in engine.decide(now).assigns:
+            if assign.uid in missing:
+                found[assign.uid] = now
+                missing.discard(assign.uid)
+            record = engine.state.records[assign.uid]
+            end = FAR if record.job.task_type.serves else now + max(1.0, record.estimate.expected)
+            heapq.heappush(ends, (end, assign.uid))
+        if not missing or not ends or ends[0][0] >= FAR:
+            break
+        now = ends[0][0]
+        engine.state.advance(now)
+        while ends and ends[0][0] <= now:
+            engine.state.drop_job(heapq.heappop(ends)[1], ended=True)
+    return found
+
+
+class Calibration:
+    """Turns forward waits into a median and a bound that nine of ten jobs keep; measures whether they do."""
+
+    def __init__(self) -> None:
+        self.told = 0
+        self.kept = 0
+        self._latest: deque[float] = deque()
+        self._ratios: list[float] = []
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of jobs that started by their p90; None before there was any."""
+        return self.kept / self.told if self.told else None
+
+    def eta(self, start: float, now: float) -> Eta:
+        """What to tell of a job whose forward start is ``start``."""
+        wait = max(_FLOOR, start - now)
+        return Eta(now + wait * self._quantile(0.5, 1.0), now + wait * self._quantile(0.9, 3.0))
+
+    def learn(self, told_at: float, forecast: float, eta: Eta, started: float) -> None:
+        """A job started of which at ``told_at`` the forward start ``forecast`` and ``eta`` were told."""
+        self.told += 1
+        self.kept += started <= eta.p90
+        ratio = max(_FLOOR, started - told_at) / max(_FLOOR, forecast - told_at)
+        self._latest.append(ratio)
+        insort(self._ratios, ratio)
+        if len(self._latest) > _KEPT:
+            del self._ratios[bisect_left(self._ratios, self._latest.popleft())]
+
+    def _quantile(self, q: float, otherwise: float) -> float:
+        n = len(self._ratios)
+        if n < _ENOUGH:
+            return otherwise
+        return self._ratios[min(n - 1, int(q * (n + 1)))]
