@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from drse_operator.admission.decisions import ReleaseReason
 from drse_operator.admission.planner import plan
 from drse_operator.admission.snapshot import Holding, Job, Preemption, Queue
+from drse_operator.admission.state import Park
 from drse_operator.api.enums import TaskType
 from tests.admission.builders import NodePlan, kind_of, make_job, make_nodes, make_queue, shape, snapshot
 from tests.admission.workloads import Replay, Workload, workloads
@@ -106,7 +107,7 @@ def test_p8_preemption_comes_to_an_end(workload: Workload, guaranteed: int) -> N
                     replay.engine.state.replica_vacated(release.uid, replica)
         else:
             raise AssertionError("preemption goes in circles")
-    assert not replay.engine.state.records
+    assert all(r.parked == Park.NEVER_FITS for r in replay.engine.state.records.values())
     assert victims <= len(workload.arrivals) ** 2
 
 

@@ -20,7 +20,7 @@ from drse_operator.admission.decisions import Assign, Placement
 from drse_operator.admission.flows import Flow, Group, Record, Unit
 from drse_operator.admission.pools import Pool, kind_id
 from drse_operator.admission.reservation import Reservation, reserve, spare
-from drse_operator.admission.snapshot import FlowKey
+from drse_operator.admission.snapshot import FlowKey, Preemption
 from drse_operator.admission.state import State
 from drse_operator.sizing.shapes import Shape
 
@@ -59,6 +59,9 @@ class Pass:
         self._state = state
         self._now = now
         self._cap = state.lead_cap
+        #: Tag of the turn, and whether it came by its tag and not by a guarantee.
+        self._tag = 0.0
+        self._in_order = True
         self._covered = 0
         self._carried = 0
         self._by_pool: dict[Pool, Reservation] = {}
@@ -71,8 +74,9 @@ class Pass:
         turns = [self._turn(flow) for flow in self._state.flows.values() if flow.groups]
         heapq.heapify(turns)
         while turns:
-            turn = heapq.heappop(turns)
-            flow = self._state.flows[turn[2]]
+            borrows, self._tag, _, key = heapq.heappop(turns)
+            self._in_order = borrows
+            flow = self._state.flows[key]
             if self._serve(flow) and flow.groups:
                 heapq.heappush(turns, self._turn(flow))
         for pool in self._by_pool:
@@ -83,10 +87,20 @@ class Pass:
                 self._state.lift(flow, next(iter(flow.groups.values())).ask)
         return self.outcome
 
-    def _turn(self, flow: Flow) -> tuple[float, tuple[float, float, str], FlowKey]:
-        head = flow.head
-        # Among equal tags: priority, then age, then name.
-        return flow.finish, (-head.job.priority, head.job.queued_at, str(head.job.key)), flow.key
+    def _turn(self, flow: Flow) -> tuple[bool, float, tuple[float, float, str], FlowKey]:
+        """Queues within their guarantee first, then by start tag; among equal tags priority, age, name."""
+        head, queue = flow.head, self._state.queues[flow.key.queue]
+        assert head.ask is not None
+        borrows = self._state.held[queue.name] + head.ask.least > queue.guaranteed
+        tag = flow.finish
+        if queue.preemption is Preemption.LOWER_PRIORITY:
+            # What was taken for the highest priority of the queue must not go to another of its flows.
+            rivals = [f for k, f in self._state.flows.items() if k.queue == queue.name and f.groups]
+            if all(head.job.priority >= f.head.job.priority for f in rivals):
+                tag = min(f.finish for f in rivals)
+            else:
+                borrows = True
+        return borrows, tag, (-head.job.priority, head.job.queued_at, str(head.job.key)), flow.key
 
     # -- one turn --------------------------------------------------------------------------------------
 
@@ -120,7 +134,7 @@ class Pass:
             if self._beyond_cap(flow, group.ask):
                 continue
             found = self._first_with_room(group)
-            if found is not first and self._block(first, group.ask, flow.finish):
+            if found is not first and self._block(first, group.ask, self._tag):
                 found = self._first_with_room(group)
             if found is not None and (best is None or found.rank < best.rank):
                 best = found
@@ -240,9 +254,9 @@ class Pass:
             # Only a smaller shape would do, and it has no room: as if the whole queue waited for its limit.
             self.outcome.limited[job.queue] = record
             return False
-        if not ask.mask & self._covered:
+        if self._in_order and not ask.mask & self._covered:
             for _, pool in ask.options:
-                pool.virtual = max(pool.virtual, flow.finish)
+                pool.virtual = max(pool.virtual, self._tag)
         replicas, length = record.replicas, record.estimate.expected
         length = self._state.rules.quantum if job.task_type.serves else length
         charges = [length * self._state.share(shape) for shape, _, _ in found]

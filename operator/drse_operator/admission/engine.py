@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from drse_operator.admission.decisions import Memory, Plan
 from drse_operator.admission.dispatch import Outcome, Pass
+from drse_operator.admission.durations import Durations
 from drse_operator.admission.persistence import memory, restore, snapshot
 from drse_operator.admission.preemption import preempt
 from drse_operator.admission.snapshot import Snapshot
@@ -26,11 +27,15 @@ class Engine:
         self.state = State(rules, now)
 
     @classmethod
-    def of(cls, snapshot: Snapshot, now: float, rules: Rules = DEFAULT_RULES) -> Engine:
-        """An engine that knows exactly what the snapshot says."""
+    def of(
+        cls, snapshot: Snapshot, now: float, rules: Rules = DEFAULT_RULES, durations: Durations | None = None
+    ) -> Engine:
+        """An engine that knows exactly what the snapshot says; and of durations what it is given."""
         began = min((j.queued_at for j in snapshot.jobs if j.mark is None), default=now)
         clock_at = snapshot.clock_at if snapshot.clock_at is not None else began
         engine = cls(now, rules)
+        if durations is not None:
+            engine.state.durations = durations
         restore(engine.state, snapshot, min(clock_at, now))
         return engine
 

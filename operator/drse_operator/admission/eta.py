@@ -1,8 +1,8 @@
 """When waiting jobs will start: a forward run of the engine, corrected by how such forecasts turned out.
 
-The forward run assumes that holders end as expected and that nobody else arrives. Both are wrong in ways that
-only experience tells, so what is told to users is the forward wait times quantiles of (real / forecast) over the
-latest jobs: split conformal prediction (Vovk et al., 2005) on a sliding window.
+The forward run assumes that holders end as expected and that nobody else arrives. Both are wrong in ways
+that only experience tells, so what users are told is the forward wait times quantiles of (real / forecast)
+over the latest jobs: split conformal prediction (Vovk et al., 2005) on a sliding window.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import heapq
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 
 from drse_operator.admission.decisions import Eta
+from drse_operator.admission.durations import Durations
 from drse_operator.admission.engine import DEFAULT_RULES, Engine
 from drse_operator.admission.pools import FAR
 from drse_operator.admission.snapshot import Snapshot
@@ -25,10 +27,15 @@ _ENOUGH = 20
 
 
 def forward(
-    snapshot: Snapshot, now: float, asked: Collection[str], rules: Rules = DEFAULT_RULES, steps: int = 2000
+    snapshot: Snapshot,
+    now: float,
+    asked: Collection[str],
+    rules: Rules = DEFAULT_RULES,
+    durations: Durations | None = None,
+    steps: int = 2000,
 ) -> dict[str, float]:
-    """Expected starts (seconds since the epoch) of the jobs ``asked`` about, as far as ``steps`` events reach."""
-    engine = Engine.of(snapshot, now, rules)
+    """Expected starts (seconds since the epoch) of the jobs ``asked``, as far as ``steps`` events reach."""
+    engine = Engine.of(replace(snapshot, ended=()) if durations else snapshot, now, rules, durations)
     ends: list[tuple[float, str]] = []
     for uid, record in engine.state.records.items():
         for unit in record.units.values():
@@ -48,7 +55,7 @@ def forward(
         now = ends[0][0]
         engine.state.advance(now)
         while ends and ends[0][0] <= now:
-            engine.state.drop_job(heapq.heappop(ends)[1], ended=True)
+            engine.state.drop_job(heapq.heappop(ends)[1])
     return found
 
 

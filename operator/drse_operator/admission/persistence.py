@@ -24,20 +24,28 @@ def restore(state: State, snapshot: Snapshot, clock_at: float) -> None:
     state.count_cluster()
     for ended in sorted(snapshot.ended, key=lambda e: (e.ended_at, e.uid)):
         state.durations.learn(ended)
+    _restore_flows(state, snapshot)
+    _reconcile(state, snapshot)
+    _restore_jobs(state, snapshot)
+
+
+def _restore_flows(state: State, snapshot: Snapshot) -> None:
     for key, remembered in sorted(snapshot.flows.items()):
         flow = state.flows[key] = Flow(key, state.weight(key), remembered.finish)
         clock = state.sharing.clock(key, flow.weight)
         clock.virtual = remembered.virtual
         for i, (mark, gpus) in enumerate(remembered.ghosts):
             state.sharing.resume(key, flow.weight, Member(remembered.virtual, mark, gpus, f"ghost {i}"))
-    _reconcile(state, snapshot)
-    tags = {key: state.flows[key].finish for key, flow in snapshot.flows.items() if flow.waiting}
+
+
+def _restore_jobs(state: State, snapshot: Snapshot) -> None:
+    waited = {key: state.flows[key].finish for key, flow in snapshot.flows.items() if flow.waiting}
     for job in sorted(snapshot.jobs, key=lambda j: (j.mark is None, j.queued_at, j.key)):
         state.put_job(job)
     for key, flow in state.flows.items():
-        if key in tags:
+        if key in waited:
             # It has been waiting all along, so it is not lifted as one that begins to wait.
-            flow.finish = tags[key]
+            flow.finish = waited[key]
         elif key not in snapshot.flows:
             # Nothing is remembered: what a flow holds counts as what it has had.
             mine = [u for r in state.records.values() if r.job.flow == key for u in r.units.values()]

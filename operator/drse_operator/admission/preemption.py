@@ -1,9 +1,9 @@
 """Who gives way: the cheapest set of running work that makes room for somebody who has a right to it.
 
-Two rights exist. A queue whose waiting job stays within ``guaranteed`` takes GPUs back from queues that hold
-more than theirs, and only what exceeds it. In a queue with ``preemption: LowerPriority`` a job takes
-GPUs from jobs of the same queue with a lower priority. Neither can go in circles: whoever is taken from has no
-such right against the taker, and a job that has been preempted preempts nobody.
+Two rights exist. A queue whose waiting job stays within ``guaranteed`` takes GPUs back from queues that
+hold more than theirs, and only what exceeds it. In a queue with ``preemption: LowerPriority`` a job takes
+GPUs from jobs of the same queue with a lower priority. Neither can go in circles: whoever is taken from has
+no such right against the taker, and a job that has been preempted preempts nobody.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _heads(state: State, outcome: Outcome) -> Iterator[Record]:
     for flow in sorted((f for f in state.flows.values() if f.groups), key=lambda f: (f.finish, f.key)):
         head, queue = flow.head, state.queues[flow.key.queue]
         may = queue.guaranteed > 0 or queue.preemption is not Preemption.NEVER
-        if may and not head.job.preempted and queue.name not in outcome.limited:
+        # Only who is first in order takes: what comes free would go to whoever is before the others.
+        if may and not head.job.preempted and head.job.uid in outcome.reservations:
             yield head
 
 
@@ -72,7 +73,7 @@ def _choose(state: State, record: Record, now: float) -> list[Victim]:
 def _sufficient(state: State, record: Record, ask: Ask, shape: Shape, pool: Pool, now: float) -> list[Victim]:
     candidates = sorted(
         (v for v in _victims(state, record, now) if all(kind_id(u.shape.kind) == pool.id for u in v.units)),
-        key=lambda v: (v.record.job.priority, v.lost, v.record.job.key, v.units[0].replica),
+        key=lambda v: (v.record.job.priority, v.lost, v.record.job.key, -v.units[0].replica),
     )
     spare = Counter({q.name: state.held[q.name] - q.guaranteed for q in state.queues.values()})
     taken: list[Victim] = []
@@ -94,9 +95,8 @@ def _sufficient(state: State, record: Record, ask: Ask, shape: Shape, pool: Pool
 
 
 def _fits_without(victims: list[Victim], ask: Ask, shape: Shape, pool: Pool) -> bool:
-    places = [
-        (name, gpus) for v in victims for u in v.units for name, gpus, _ in u.places if name in pool.slots
-    ]
+    units = [unit for victim in victims for unit in victim.units]
+    places = [(name, gpus) for unit in units for name, gpus, _ in unit.places if name in pool.slots]
     for name, gpus in places:
         pool.borrow(name, -gpus)
     fits = pool.find(shape, ask.replicas, ask.scope, ask.mode) is not None

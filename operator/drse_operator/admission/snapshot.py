@@ -186,8 +186,8 @@ class FlowState:
     """What is remembered of a flow, from plan to plan.
 
     ``finish`` is its finish tag (seconds of the whole cluster per unit of weight), ``waiting`` whether it had
-    work waiting, ``virtual`` its virtual clock at the snapshot's ``clock_at``, ``ghosts`` the (key, GPUs) of jobs that have ended although equal
-    sharing would still run them.
+    work waiting, ``virtual`` its virtual clock at the snapshot's ``clock_at``, ``ghosts`` the (key, GPUs) of
+    jobs that have ended although equal sharing would still run them.
     """
 
     finish: float = 0.0

@@ -140,6 +140,11 @@ class DeepSeekJobStatus(StatusModel):
     )
     scaling: ScalingStatus | None = Field(default=None, description="The last scaling decision.")
     failures: Count = Field(default=0, ge=0, description="Failed attempts so far.")
+    preemptions: Count = Field(
+        default=0,
+        ge=0,
+        description="How often GPUs were taken back; a job that this happened to takes none itself.",
+    )
     retry_at: Time | None = Field(default=None, description="No attempt before this time.")
     queued_at: Time | None = Field(default=None, description="When the job entered its queue.")
     start_time: Time | None = Field(default=None, description="When all its first workers were first ready.")

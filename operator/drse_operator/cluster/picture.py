@@ -219,6 +219,7 @@ class Picture:
             else times.from_wire(status.start_time),
             model=spec.model.name or "" if spec.model is not None else "",
             mark=self._marks.get(job.uid),
+            preempted=status.preemptions,
         )
         if topology is None:
             return ask

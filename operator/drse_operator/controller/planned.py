@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drse_operator.admission.decisions import Assign, Placement, Release, Wait
+from drse_operator.admission.decisions import Assign, Placement, Release, ReleaseReason, Wait
 from drse_operator.api import times
 from drse_operator.api.status import Assignment, DeepSeekJobStatus, Device, Eta, QueueStatus
 
@@ -23,7 +23,10 @@ def with_assign(status: DeepSeekJobStatus, assign: Assign, now: float) -> DeepSe
 def with_release(status: DeepSeekJobStatus, release: Release) -> DeepSeekJobStatus:
     """The replicas are no longer promised; their objects go next."""
     kept = tuple(a for a in status.assignments if a.replica not in release.replicas)
-    return status.model_copy(update={"assignments": kept})
+    preempted = release.reason is ReleaseReason.PREEMPTED
+    return status.model_copy(
+        update={"assignments": kept, "preemptions": status.preemptions + int(preempted)}
+    )
 
 
 def with_wait(status: DeepSeekJobStatus, wait: Wait | None, now: float) -> DeepSeekJobStatus:
