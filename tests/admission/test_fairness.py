@@ -13,9 +13,10 @@ from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.engine import Engine
 from drse_operator.admission.fairness import FairnessMeter
 from drse_operator.admission.flows import Record
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.reservation import reserve
 from drse_operator.admission.snapshot import Job, Queue
-from drse_operator.admission.state import Rules, State
+from drse_operator.admission.state import State
 from drse_operator.api.enums import TaskType
 from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import Shape

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from drse_operator.admission.dispatch import Outcome
 from drse_operator.admission.engine import Engine
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.snapshot import Job, Node, Queue
-from drse_operator.admission.state import Rules
 from drse_operator.api.enums import TaskType
 from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import Shape

@@ -186,18 +186,3 @@ def test_kubectl_get_gpuqueue_shows_what_is_held_and_waited_for(cluster: Cluster
     assert (status["runningJobs"], status["pendingGPUs"]) == (2, 2)
     columns = cluster.threaded.kubectl("get", "gq", name, "--no-headers").stdout.split()
     assert columns[0] == name and "4" in columns
-
-
-def test_a_guarantee_is_taken_back_from_a_borrower(cluster: Cluster, namespace: str) -> None:
-    lender, borrower = f"{namespace}-lender", f"{namespace}-borrower"
-    cluster.queue(lender, guaranteed=4)
-    cluster.queue(borrower)
-    four = {"gpusPerReplica": 4, "accelerators": [L40S]}
-    cluster.job(namespace, "borrows", queue=borrower, resources=four)
-    cluster.wait_status(namespace, "borrows", lambda s: s.phase is Phase.RUNNING)
-    cluster.job(namespace, "owns", queue=lender, resources=four)
-    cluster.wait_status(namespace, "owns", lambda s: s.phase is Phase.RUNNING, 40)
-    status = cluster.wait_status(namespace, "borrows", lambda s: s.queue is not None and not s.assignments)
-    assert (status.preemptions, status.failures) == (1, 0)
-    assert "Released" in cluster.event_reasons(namespace, "borrows")
-    assert cluster.status(namespace, "owns").phase is Phase.RUNNING, "whoever was preempted preempts nobody"

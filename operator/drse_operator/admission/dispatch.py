@@ -62,6 +62,10 @@ class Pass:
         #: Tag of the turn, and whether it came by its tag and not by a guarantee.
         self._tag = 0.0
         self._in_order = True
+        #: Flows that come after all others, since a higher priority of their queue waits elsewhere; and the
+        #: one found to be such a flow in this turn.
+        self._last: set[FlowKey] = set()
+        self._put_off: FlowKey | None = None
         self._covered = 0
         self._carried = 0
         self._by_pool: dict[Pool, Reservation] = {}
@@ -74,11 +78,12 @@ class Pass:
         turns = [self._turn(flow) for flow in self._state.flows.values() if flow.groups]
         heapq.heapify(turns)
         while turns:
-            borrows, self._tag, _, key = heapq.heappop(turns)
-            self._in_order = borrows
+            borrows, tag, _, key = heapq.heappop(turns)
             flow = self._state.flows[key]
-            if self._serve(flow) and flow.groups:
+            self._in_order, self._tag = borrows, tag if tag < _EVER else flow.finish
+            if (self._serve(flow) and flow.groups) or self._put_off == key:
                 heapq.heappush(turns, self._turn(flow))
+            self._put_off = None
         for pool in self._by_pool:
             pool.set_caps({})
         for flow in self._state.flows.values():
@@ -100,6 +105,8 @@ class Pass:
                 tag = min(f.finish for f in rivals)
             else:
                 borrows = True
+        if flow.key in self._last:
+            borrows, tag = True, _EVER
         return borrows, tag, (-head.job.priority, head.job.queued_at, str(head.job.key)), flow.key
 
     # -- one turn --------------------------------------------------------------------------------------
@@ -110,8 +117,25 @@ class Pass:
             chosen = self._choose(flow)
             if chosen is None:
                 return False
+            if flow.key not in self._last and self._is_outranked(flow, chosen):
+                self._last.add(flow.key)
+                self._put_off = flow.key
+                return False
             if self._start(flow, chosen):
                 return True
+
+    def _is_outranked(self, flow: Flow, record: Record) -> bool:
+        """Whether a higher priority waits in another flow of a queue that preempts for it: if the record went
+        first it would only be taken back."""
+        queue = self._state.queues[flow.key.queue]
+        if queue.preemption is Preemption.NEVER:
+            return False
+        return any(
+            group.first.job.priority > record.job.priority
+            for key, other in self._state.flows.items()
+            if key.queue == queue.name and key != flow.key
+            for group in other.groups.values()
+        )
 
     def _choose(self, flow: Flow) -> Record | None:
         """The first in order that has room. Whoever is before it is blocked, and told so."""

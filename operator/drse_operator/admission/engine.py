@@ -10,10 +10,11 @@ from __future__ import annotations
 from drse_operator.admission.decisions import Memory, Plan
 from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.durations import Durations
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.persistence import memory, restore, snapshot
 from drse_operator.admission.preemption import preempt
 from drse_operator.admission.snapshot import Snapshot
-from drse_operator.admission.state import Rules, State
+from drse_operator.admission.state import State
 from drse_operator.admission.units import scale_down
 from drse_operator.admission.waits import waits
 

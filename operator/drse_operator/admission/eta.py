@@ -16,9 +16,9 @@ from dataclasses import replace
 from drse_operator.admission.decisions import Eta
 from drse_operator.admission.durations import Durations
 from drse_operator.admission.engine import DEFAULT_RULES, Engine
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.pools import FAR
 from drse_operator.admission.snapshot import Snapshot
-from drse_operator.admission.state import Rules
 
 #: Waits shorter than this count as this much when ratios are formed (seconds).
 _FLOOR = 60.0

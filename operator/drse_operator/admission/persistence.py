@@ -15,6 +15,7 @@ from drse_operator.api.enums import DeviceSelection
 def restore(state: State, snapshot: Snapshot, clock_at: float) -> None:
     """Fill an empty state; virtual clocks run from ``clock_at`` (seconds since the epoch)."""
     state.sharing.now = clock_at
+    state.charged_until = state.now if snapshot.clock_at is None else clock_at
     for queue in sorted(snapshot.queues.values(), key=lambda q: q.name):
         state.put_queue(queue)
     for node in sorted(snapshot.nodes, key=lambda n: n.name):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drse_operator.admission.decisions import Plan, Wait
 from drse_operator.admission.engine import DEFAULT_RULES, Engine
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.snapshot import Snapshot
-from drse_operator.admission.state import Rules
 from drse_operator.api.keys import JobKey
 
 

@@ -41,7 +41,10 @@ class GPUQueueSpec(ApiModel):
         description="Share of the GPUs relative to other queues that have work.",
     )
     guaranteed: Count = Field(
-        default=0, ge=0, le=1_000_000, description="GPUs that the queue can always get back from borrowers."
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="GPUs that the queue is promised. Borrowers do not give them back yet: it informs only.",
     )
     limit: Count | None = Field(
         default=None,

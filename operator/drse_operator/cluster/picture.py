@@ -148,7 +148,8 @@ class Picture:
             queue.name: admission.Queue(
                 name=queue.name,
                 weight=queue.spec.weight,
-                guaranteed=queue.spec.guaranteed,
+                # Taking GPUs back is not switched on: a victim may still come before its taker (docs/design.md).
+                guaranteed=0,
                 limit=queue.spec.limit,
                 held=usage.by_queue.get(queue.name, 0),
             )

@@ -24,9 +24,7 @@ def with_release(status: DeepSeekJobStatus, release: Release) -> DeepSeekJobStat
     """The replicas are no longer promised; their objects go next."""
     kept = tuple(a for a in status.assignments if a.replica not in release.replicas)
     preempted = release.reason is ReleaseReason.PREEMPTED
-    return status.model_copy(
-        update={"assignments": kept, "preemptions": status.preemptions + int(preempted)}
-    )
+    return status.model_copy(update={"assignments": kept, "preemptions": status.preemptions + int(preempted)})
 
 
 def with_wait(status: DeepSeekJobStatus, wait: Wait | None, now: float) -> DeepSeekJobStatus:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.snapshot import Node
-from drse_operator.admission.state import Rules
 from drse_operator.simulator.eta import EtaWatch
 from drse_operator.simulator.loop import Observer, Run, replay
 from drse_operator.simulator.measure import FlowWatch, Measures, measure

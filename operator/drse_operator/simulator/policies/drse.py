@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from drse_operator.admission.engine import Engine
+from drse_operator.admission.ledger import Rules
 from drse_operator.admission.snapshot import Node, Queue
-from drse_operator.admission.state import Rules
 from drse_operator.simulator.cluster import Sizer
 from drse_operator.simulator.trace import TraceJob
 
