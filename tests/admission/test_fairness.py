@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -34,14 +35,17 @@ def bound_used(workload: Workload) -> float:
     meter: FairnessMeter[str] = FairnessMeter(workload.cap / largest)
     total = sum(n.capacity for n in workload.nodes)
     for replay, outcome in run_all(workload):
-        state = replay.engine.state
+        records = replay.engine.state.records
+        waiting = Counter(r.job.queue for r in records.values() if r.group is not None)
+        waiting.update(records[assign.uid].job.queue for assign in outcome.assigns)
+        for name in weight:
+            meter.backlogged(name, waiting[name] > 0, weight[name])
         for assign in outcome.assigns:
-            queue = state.records[assign.uid].job.queue
+            queue = records[assign.uid].job.queue
             gpus = sum(p.count for p in assign.placements)
             meter.dispatched(queue, replay.runs[assign.uid] * gpus / total, weight[queue])
-        for name in weight:
-            waits = any(f.groups for key, f in state.flows.items() if key.queue == name)
-            meter.backlogged(name, waits, weight[name])
+            waiting[queue] -= 1
+            meter.backlogged(queue, waiting[queue] > 0, weight[queue])
     return meter.used
 
 

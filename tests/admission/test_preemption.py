@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,11 +85,6 @@ def test_nothing_more_is_taken_while_earlier_victims_are_cleared_away() -> None:
     assert not released(HOLDERS[0], going, URGENT, queues=(PRIORITY,))
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="A victim whose flow is ahead of its taker's gets the GPUs back at once, and is taken from again; "
-    "so the live operator does not preempt (cluster.picture).",
-)
 @given(workloads(), st.integers(0, 6))
 def test_p8_preemption_comes_to_an_end(workload: Workload, guaranteed: int) -> None:
     """Every job ends although each queue preempts and reclaims, and no taker was ever a victim."""

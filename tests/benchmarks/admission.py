@@ -219,7 +219,10 @@ def main() -> None:
             for policy, estimates in _RUNS
         ]
         print("sizes", {p.name: s for p, s in sizes.items()}, file=sys.stderr, flush=True)
-        rows = list(pool.map(perform, [arguments.traces] * len(tasks), tasks))
+        rows = []
+        for row in pool.map(perform, [arguments.traces] * len(tasks), tasks):
+            rows.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
         mixed = list(pool.map(mixed_throughput, [arguments.traces] * 3, ("fifo", "fifo-backfill", "drse")))
     print(json.dumps({"runs": rows, "summary": summary(rows), "mixed": mixed, "plan": plan_speed.measure()}))
     for row in mixed:

@@ -100,7 +100,11 @@ class Pass:
         tag = flow.finish
         if queue.preemption is Preemption.LOWER_PRIORITY:
             # What was taken for the highest priority of the queue must not go to another of its flows.
-            rivals = [f for k, f in self._state.flows.items() if k.queue == queue.name and f.groups]
+            rivals = [
+                f
+                for k, f in self._state.flows.items()
+                if k.queue == queue.name and f.groups and f.head_mask & head.ask.mask
+            ]
             if all(head.job.priority >= f.head.job.priority for f in rivals):
                 tag = min(f.finish for f in rivals)
             else:
@@ -128,10 +132,11 @@ class Pass:
         """Whether a higher priority waits in another flow of a queue that preempts for it: if the record went
         first it would only be taken back."""
         queue = self._state.queues[flow.key.queue]
-        if queue.preemption is Preemption.NEVER:
+        if queue.preemption is Preemption.NEVER or record.ask is None:
             return False
+        mask = record.ask.mask
         return any(
-            group.first.job.priority > record.job.priority
+            group.first.job.priority > record.job.priority and group.ask.mask & mask
             for key, other in self._state.flows.items()
             if key.queue == queue.name and key != flow.key
             for group in other.groups.values()

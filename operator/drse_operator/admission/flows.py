@@ -125,3 +125,9 @@ class Flow:
     def head(self) -> Record:
         """The first of all who wait in the flow."""
         return min(g.records[0] for g in self.groups.values())[1]
+
+    @property
+    def head_mask(self) -> int:
+        """The kinds that the first of all could use."""
+        ask = self.head.ask
+        return 0 if ask is None else ask.mask

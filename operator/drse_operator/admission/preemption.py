@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from drse_operator.admission.asks import Ask
 from drse_operator.admission.decisions import Release, ReleaseReason
-from drse_operator.admission.dispatch import Outcome
+from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.flows import Record, Unit
+from drse_operator.admission.persistence import restore, snapshot
 from drse_operator.admission.pools import Pool, kind_id
 from drse_operator.admission.snapshot import Preemption
 from drse_operator.admission.state import State
@@ -42,10 +43,24 @@ def preempt(state: State, outcome: Outcome, now: float) -> tuple[Release, ...]:
         return ()
     for record in _heads(state, outcome):
         chosen = _choose(state, record, now)
-        if chosen:
+        if chosen and _pays_off(state, chosen, record, now):
             state.vacating.update((v.record.job.uid, u.replica) for v in chosen for u in v.units)
             return tuple(_release(v, record) for v in chosen)
     return ()
+
+
+def _pays_off(state: State, victims: list[Victim], taker: Record, now: float) -> bool:
+    """Whether the taker really starts when the victims are gone. GPUs that would go to somebody else, or back
+    to the victims, are not taken: this is what keeps preemption from going in circles."""
+    trial = State(state.rules, now)
+    trial.durations = state.durations
+    restore(trial, snapshot(state), now)
+    for victim in victims:
+        for unit in victim.units:
+            trial.replica_vacated(victim.record.job.uid, unit.replica)
+    trial.advance(now)
+    started = Pass(trial, now).run().assigns
+    return any(assign.uid == taker.job.uid for assign in started)
 
 
 def _heads(state: State, outcome: Outcome) -> Iterator[Record]:

@@ -148,7 +148,7 @@ class Picture:
             queue.name: admission.Queue(
                 name=queue.name,
                 weight=queue.spec.weight,
-                # Taking GPUs back is not switched on: a victim may come before its taker (docs/design.md).
+                # Taking GPUs back is not switched on: who gave way to whom is not remembered yet.
                 guaranteed=0,
                 limit=queue.spec.limit,
                 held=usage.by_queue.get(queue.name, 0),

@@ -73,6 +73,7 @@ class FlowWatch:
 
     def arrived(self, job: TraceJob, now: float) -> None:
         self._waiting[job.flow] += 1
+        self.meter.backlogged(job.flow, True, self._weights.get(job.flow, 1.0))
 
     def began(self, job: TraceJob, now: float, expected: float) -> None:
         self._waiting[job.flow] -= 1
@@ -82,13 +83,14 @@ class FlowWatch:
         self._errors[job.uid] = error = (job.duration - expected) * job.gpus / self._gpus
         self.meter.misjudged(job.flow, error, weight)
         self.meter.dispatched(job.flow, cost, weight)
+        if not self._waiting[job.flow]:
+            self.meter.backlogged(job.flow, False, weight)
 
     def ended(self, job: TraceJob, now: float) -> None:
         self.meter.misjudged(job.flow, -self._errors.pop(job.uid), self._weights.get(job.flow, 1.0))
 
     def settled(self, now: float) -> None:
-        for flow, count in self._waiting.items():
-            self.meter.backlogged(flow, count > 0, self._weights.get(flow, 1.0))
+        pass
 
 
 def measure(
