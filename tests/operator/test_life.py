@@ -90,7 +90,10 @@ def test_failures_are_retried_up_to_the_limit(cluster: Cluster, namespace: str) 
     assert status.failures == 2
     failed = next(c for c in status.conditions if c.type == "Failed")
     assert failed.reason == "BackoffLimitExceeded" and "backoffLimit is 1" in failed.message
-    assert {"WorkerFailed", "Failed"} <= cluster.event_reasons(namespace, "bad")
+    # Events are posted in the background, after the status.
+    eventually(
+        lambda: cluster.event_reasons(namespace, "bad"), lambda reasons: {"WorkerFailed", "Failed"} <= reasons
+    )
 
 
 def test_a_deadline_ends_a_job(cluster: Cluster, namespace: str) -> None:

@@ -119,7 +119,7 @@ def test_grows_on_the_forecast_before_the_load_and_shrinks_after_its_window(
         "WithinThresholds",
     )
     assert status.scaling.load == 1.0 and status.scaling.load < 0.8 * GPUS_PER_REPLICA
-    assert "ScaledUp" in eventually(lambda: cluster.event_reasons(namespace, "chat"), bool)
+    eventually(lambda: cluster.event_reasons(namespace, "chat"), lambda reasons: "ScaledUp" in reasons)
     forecaster.say(namespace, "chat", load=0.5, p90=0.9)
     cluster.wait_status(namespace, "chat", lambda s: s.ready == "1/1" and s.replicas == 1, 30)
     eventually(lambda: set(cluster.pods(namespace)), lambda names: len(names) == 1)

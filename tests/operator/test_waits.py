@@ -17,7 +17,7 @@ def test_a_missing_queue_is_named_and_mended(cluster: Cluster, namespace: str) -
     cluster.job(namespace, "lost", queue=f"{namespace}-queue")
     message = cluster.wait_reason(namespace, "lost", "QueueNotFound", seconds=2)
     assert f"{namespace}-queue does not exist" in message and "tests" in message
-    assert "Waiting" in eventually(lambda: cluster.event_reasons(namespace, "lost"), bool)
+    eventually(lambda: cluster.event_reasons(namespace, "lost"), lambda reasons: "Waiting" in reasons)
     cluster.queue(f"{namespace}-queue")
     cluster.wait_status(namespace, "lost", lambda s: s.phase is Phase.RUNNING)
 
