@@ -47,11 +47,6 @@ class ApiError(Exception):
         """Somebody changed the object in between, or one of that name exists."""
         return self.status == 409
 
-    @property
-    def expired(self) -> bool:
-        """The resourceVersion is too old to watch or page from."""
-        return self.status == 410
-
 
 class ApiUnreachable(Exception):
     """No answer: whether a write took effect is not known."""

@@ -93,11 +93,6 @@ class Executor:
         """True while something is being done for the job."""
         return uid in self._busy
 
-    @property
-    def backlog(self) -> int:
-        """Jobs with work not yet finished."""
-        return len(self._busy)
-
     def submit(self, work: Work) -> None:
         """Take on work for a job that is not busy; from now on its new status is assumed."""
         assert work.uid not in self._busy

@@ -42,7 +42,6 @@ class Forecasts:
         self._by_job: dict[JobKey, JobForecast] = {}
         self._answered: float | None = None
         self._trouble = "the forecaster has not answered yet"
-        self._started = time.monotonic()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -74,10 +73,6 @@ class Forecasts:
             message = "no load of this job has been seen in Prometheus yet"
             return Signal(None, frozen=ScalingReason.LOAD_UNKNOWN, frozen_message=message)
         return to_signal(forecast, policy)
-
-    def forecast(self, key: JobKey) -> JobForecast | None:
-        """The last answer about a job."""
-        return self._by_job.get(key)
 
 
 def to_signal(forecast: JobForecast, policy: ScalingPolicy) -> Signal:

@@ -1,12 +1,11 @@
-"""What reconciling one job yields: its new status and the orders to carry out after that is written."""
+"""What reconciling a job yields beside its status: orders to carry out after it is written, and events."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from drse_operator.api.reasons import EventReason
-from drse_operator.api.status import DeepSeekJobStatus
 
 #: A Kubernetes document, ready to send.
 Document = dict[str, Any]
@@ -39,13 +38,3 @@ class Event:
     reason: EventReason
     message: str
     warning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """``wake_at`` is when time alone will change the outcome (seconds since the epoch)."""
-
-    status: DeepSeekJobStatus
-    actions: tuple[Action, ...] = ()
-    events: tuple[Event, ...] = field(default=())
-    wake_at: float | None = None
