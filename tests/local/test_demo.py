@@ -409,6 +409,6 @@ def test_a_run_that_is_ended_early_says_what_it_has_not_seen() -> None:
     assert set(result) == set(verdict.Result.model_fields)
     assert (result["jobs_applied"], result["jobs_running"], result["jobs_waiting_with_reason"]) == (6, 4, 2)
     assert result["double_assignments"] == result["pods_bound_elsewhere"] == 0
-    assert result["scale_ups"] == 1
+    assert result["scale_ups"] >= 1
     assert 0.3 < result["scale_up_load_ratio_at_decision"] < 0.8
     assert result["seconds_decision_before_load_crossed_threshold"] is None
