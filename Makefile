@@ -48,19 +48,26 @@ format: setup ## Bring the code into its form
 	$(RUN) ruff format .
 
 .PHONY: crds
-crds: setup ## Write crds/, the chart's copy and the API reference from the models; ARGS=--check compares
+crds: setup ## Write all that is made from code: CRDs, references, rules, boards, schema; ARGS=--check compares
 	$(RUN) python -m drse_operator.api.crd $(ARGS)
 	$(RUN) python -m drse_operator.api.reference $(ARGS)
+	$(RUN) python -m drse_operator.cli.reference $(ARGS)
+	$(RUN) python -m deploy $(ARGS)
 	$(if $(findstring --check,$(ARGS)),diff -r crds helm/drse/files/crds,cp crds/*.yaml helm/drse/files/crds/)
 
 .PHONY: crds-check
 crds-check: setup
 	@$(MAKE) --no-print-directory crds ARGS=--check
 
+.PHONY: docs
+docs: setup ## Build the documentation as a site, into site/; broken links fail
+	$(RUN) zensical build --strict $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure: throughput, memory, speed; writes docs/benchmarks.md (minutes)
 	$(RUN) drse-local binaries
 	$(RUN) python -m tests.benchmarks $(ARGS)
+	HYPOTHESIS_PROFILE=bench $(RUN) pytest -q tests/admission
 
 .PHONY: setup
 setup: $(UV)

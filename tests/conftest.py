@@ -15,6 +15,7 @@ from drse_local.threaded import ThreadedCluster
 # HYPOTHESIS_PROFILE=ci looks longer, and always at the same examples. No deadlines: machines are shared.
 settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=500, derandomize=True)
+settings.register_profile("bench", settings.get_profile("dev"), max_examples=2500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 

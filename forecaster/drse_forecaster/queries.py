@@ -9,6 +9,8 @@ series a job, in GPU-equivalents:
 
 Utilisation alone cannot exceed what a job holds; the requests show what waits beyond it.
 
+GPUs of replicas that still start are left out: loading weights and warming up looks busy and serves nobody.
+
 What the joins guard against: two series of `drse_gpu_assigned` for one GPU (a hand-over without a stale
 marker) would fail the whole query, so the newest wins; so do two operators' series of one job. One GPU
 scraped twice must not count twice. Labels that Kubernetes scrapes add (`namespace`, `pod`) are never joined
@@ -102,7 +104,7 @@ def _labelled(source: str, expression: str) -> str:
 
 def _gpu_side(utilization: tuple[Utilization, ...]) -> str:
     busy = " or ".join(one.expression() for one in utilization)
-    holder = "(0 * topk by (UUID) (1, timestamp(drse_gpu_assigned)) + 1)"
+    holder = "(0 * topk by (UUID) (1, timestamp(drse_gpu_assigned)) + 1 unless on (UUID) drse_gpu_starting)"
     return f"sum by {_BY_JOB} (({busy}) * on (UUID) group_left {_BY_JOB} {holder})"
 
 

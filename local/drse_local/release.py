@@ -143,6 +143,11 @@ class Release:
         return self._replicas.get("forecaster", ())
 
     @property
+    def consoles(self) -> tuple[Replica, ...]:
+        """The console's one replica, or nothing unless the values ask for it."""
+        return self._replicas.get("console", ())
+
+    @property
     def metrics_urls(self) -> tuple[str, ...]:
         """Where all replicas serve metrics."""
         return tuple(replica.metrics_url for replica in self._all)

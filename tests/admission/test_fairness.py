@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -23,15 +24,15 @@ from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import Shape
 from tests.admission import oracle
 from tests.admission.builders import GIB, NodePlan, kind_of, make_nodes, shape
-from tests.admission.workloads import Arrival, Replay, Workload, run_all, workloads
+from tests.admission.workloads import THOROUGH, Arrival, Replay, Workload, run_all, workloads
 
 # -- P1: the bound ------------------------------------------------------------------------------------
 
 
 def bound_used(workload: Workload) -> float:
-    """Most that was used of the fairness bound between flows that compete for one kind."""
-    weight = {f"{q.name}": float(q.weight) for q in workload.queues}
-    largest = max(weight.values())
+    """Most that was used of the fairness bound between flows that compete and have no guarantee."""
+    largest = max(q.weight for q in workload.queues)
+    weight = {q.name: float(q.weight) for q in workload.queues if not q.guaranteed}
     meter: FairnessMeter[str] = FairnessMeter(workload.cap / largest)
     total = sum(n.capacity for n in workload.nodes)
     for replay, outcome in run_all(workload):
@@ -42,6 +43,8 @@ def bound_used(workload: Workload) -> float:
             meter.backlogged(name, waiting[name] > 0, weight[name])
         for assign in outcome.assigns:
             queue = records[assign.uid].job.queue
+            if queue not in weight:
+                continue
             gpus = sum(p.count for p in assign.placements)
             meter.dispatched(queue, replay.runs[assign.uid] * gpus / total, weight[queue])
             waiting[queue] -= 1
@@ -62,39 +65,58 @@ def one_kind(workload: Workload) -> Workload:
     return Workload(nodes, workload.queues, tuple(arrivals), workload.cap)
 
 
+@THOROUGH
 @given(workloads().map(one_kind))
 def test_p1_no_flow_gets_ahead_of_another_beyond_the_bound(workload: Workload) -> None:
     assert bound_used(workload) <= 1 + 1e-9
 
 
+@THOROUGH
+@given(workloads().map(one_kind), st.integers(1, 16))
+def test_p1_holds_between_the_others_when_a_queue_has_a_guarantee(workload: Workload, gpus: int) -> None:
+    first, *others = workload.queues
+    assert bound_used(replace(workload, queues=(replace(first, guaranteed=gpus), *others))) <= 1 + 1e-9
+
+
 def flood() -> Workload:
     """Flow a waits with a job that needs every GPU; flow b floods with small short ones."""
+    rows = [("long", "b", 0.0, 1, 2000.0)]
+    rows += [(f"large-{i}", "a", 1.0, 8, 10.0) for i in range(3)]
+    rows += [(f"small-{i:03}", "b", 2 + i * 0.1, 1, 40.0) for i in range(300)]
+    return eight_gpus(rows, 100.0)
+
+
+def flood_past_a_guarantee() -> Workload:
+    """The same while a queue with a guarantee, which has had much before, waits for every GPU as well."""
+    rows = [("long", "d", 0.0, 1, 2000.0), ("had", "g", 0.5, 7, 900.0), ("more", "g", 0.5, 8, 10.0)]
+    rows += [(f"large-{i}", "a", 1.0, 8, 10.0) for i in range(3)]
+    rows += [(f"small-{i:03}", "b", 2 + i * 0.1, 1, 40.0) for i in range(300)]
+    return eight_gpus(rows, 100.0, guaranteed={"g": 8})
+
+
+def eight_gpus(
+    rows: Sequence[tuple[str, str, float, int, float]],
+    cap: float,
+    guaranteed: Mapping[str, int] | None = None,
+) -> Workload:
+    """Jobs (name, queue, arrival, GPUs, seconds) on one node, with queues of equal weight."""
     nodes = make_nodes([NodePlan("H100", 8)])
     kind = kind_of(nodes)
-
-    def job(name: str, queue: str, at: float, gpus: int, runs: float) -> Arrival:
-        asked = Job(
-            JobKey("team", name),
-            name,
-            queue,
-            TaskType.BATCH,
-            0,
-            at,
-            1,
-            1,
-            (shape(kind, gpus),),
-            expected_duration=runs,
-        )
-        return Arrival(at, runs, asked)
-
-    arrivals = [job("long", "b", 0, 1, 2000)]
-    arrivals += [job(f"large-{i}", "a", 1, 8, 10) for i in range(3)]
-    arrivals += [job(f"small-{i:03}", "b", 2 + i * 0.1, 1, 40) for i in range(300)]
-    return Workload(nodes, (Queue("a", 1, 0, None, 0), Queue("b", 1, 0, None, 0)), tuple(arrivals), 100.0)
+    arrivals = []
+    for name, queue, at, gpus, runs in rows:
+        job = Job(JobKey("team", name), name, queue, TaskType.BATCH, 0, at, 1, 1, (shape(kind, gpus),))
+        arrivals.append(Arrival(at, runs, replace(job, expected_duration=runs)))
+    names = sorted({queue for _, queue, _, _, _ in rows})
+    queues = tuple(Queue(name, 1, (guaranteed or {}).get(name, 0), None, 0) for name in names)
+    return Workload(nodes, queues, tuple(arrivals), cap)
 
 
 def test_p1_holds_under_a_flood_of_backfilling_jobs() -> None:
     assert bound_used(flood()) <= 1
+
+
+def test_p1_holds_under_a_flood_while_a_guaranteed_queue_waits() -> None:
+    assert bound_used(flood_past_a_guarantee()) <= 1
 
 
 def test_p1_mutation_without_the_cap_the_flood_breaks_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,15 +129,8 @@ def test_p1_mutation_without_the_cap_the_flood_breaks_the_bound(monkeypatch: pyt
 
 def crowd() -> Workload:
     """A job that needs every GPU waits for one that ends at 20; others that last longer come after it."""
-    nodes = make_nodes([NodePlan("H100", 8)])
-    kind = kind_of(nodes)
-    asked = [("holder", 0.0, 1, 20.0), ("head", 1.0, 8, 10.0)]
-    asked += [(f"later-{i}", 2.0, 1, 40.0) for i in range(4)]
-    arrivals = []
-    for name, at, gpus, runs in asked:
-        job = Job(JobKey("team", name), name, "a", TaskType.BATCH, 0, at, 1, 1, (shape(kind, gpus),))
-        arrivals.append(Arrival(at, runs, replace(job, expected_duration=runs)))
-    return Workload(nodes, (Queue("a", 1, 0, None, 0),), tuple(arrivals), 1000.0)
+    rows = [("holder", "a", 0.0, 1, 20.0), ("head", "a", 1.0, 8, 10.0)]
+    return eight_gpus(rows + [(f"later-{i}", "a", 2.0, 1, 400.0) for i in range(4)], 1000.0)
 
 
 def delay_of_reserved(workload: Workload) -> float:
@@ -131,6 +146,7 @@ def delay_of_reserved(workload: Workload) -> float:
     return worst
 
 
+@THOROUGH
 @given(workloads())
 def test_p2_nobody_who_is_let_in_delays_the_reserved(workload: Workload) -> None:
     assert delay_of_reserved(workload) == 0
@@ -147,6 +163,7 @@ def test_p2_mutation_without_the_reservation_the_crowd_delays_the_head(
 # -- P4: idle flows save nothing ------------------------------------------------------------------------
 
 
+@THOROUGH
 @given(workloads().map(one_kind))
 def test_p4_a_flow_that_begins_to_wait_starts_no_earlier_than_those_in_order(workload: Workload) -> None:
     replay = Replay(workload)
@@ -164,6 +181,7 @@ def test_p4_a_flow_that_begins_to_wait_starts_no_earlier_than_those_in_order(wor
 # -- P5: free GPUs are used -----------------------------------------------------------------------------
 
 
+@THOROUGH
 @given(workloads(limits=True))
 def test_p5_who_waits_for_room_has_none_beside_what_is_reserved(workload: Workload) -> None:
     for replay, outcome in run_all(workload):

@@ -92,7 +92,7 @@ SCENARIOS = [
         snapshot(
             make_nodes([NodePlan("H100", 8, held=4), NodePlan("L40S", 8)]),
             [
-                make_job("large", [shape(MIXED_H100, 8)], at=1),
+                make_job("large", [shape(MIXED_H100, 8)], at=1, priority=1),
                 make_job("chat", [shape(MIXED_H100, 1)], at=2, task=TaskType.INFERENCE),
                 make_job("batch", [shape(MIXED_H100, 1)], at=2),
                 make_job("other", [shape(MIXED_L40S, 1)], at=3, task=TaskType.INFERENCE),
@@ -314,8 +314,8 @@ SCENARIOS = [
         snapshot(
             TWO_NODES,
             [
-                make_job("first", [shape(H100, 4)], at=1),
-                make_job("second", [shape(H100, 4)], at=2),
+                make_job("first", [shape(H100, 4)], at=1, priority=1),
+                make_job("second", [shape(H100, 4)], at=2, priority=1),
                 make_job("tiny", [shape(H100, 1)], at=3),
                 make_job("elsewhere", [shape(H100, 4)], at=4, queue="free"),
             ],

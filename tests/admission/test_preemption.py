@@ -7,10 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drse_operator.admission.aside import Park
 from drse_operator.admission.decisions import ReleaseReason
 from drse_operator.admission.planner import plan
 from drse_operator.admission.snapshot import Holding, Job, Preemption, Queue
-from drse_operator.admission.state import Park
 from drse_operator.api.enums import TaskType
 from tests.admission.builders import NodePlan, kind_of, make_job, make_nodes, make_queue, shape, snapshot
 from tests.admission.workloads import Replay, Workload, workloads

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from drse_operator.admission.dispatch import Outcome
@@ -17,6 +18,8 @@ from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import Shape
 from tests.admission.builders import NodePlan, make_nodes
 
+#: For promises that are cheap to try: four times the examples of the profile, 2,000 in CI, 10,000 in a bench.
+THOROUGH = settings(max_examples=4 * settings().max_examples)
 FLOWS = ("a", "b", "c")
 TYPES = (TaskType.BATCH, TaskType.FINE_TUNING)
 

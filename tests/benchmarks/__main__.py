@@ -7,50 +7,75 @@ import asyncio
 import json
 import os
 import platform
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from drse_local.fleet import Binding
-from tests.benchmarks import throughput
+from tests.benchmarks import crowd, pass_speed, plan_speed, reasons, throughput
 
 REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+BINDINGS = (Binding.DEVICE_PLUGIN, Binding.DRA)
+Row = dict[str, Any]
 
 
 def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--jobs", type=int, default=2000, help="jobs applied at once to one queue")
+    parser.add_argument("--crowd", type=int, default=15000, help="jobs applied at once to many queues")
+    parser.add_argument("--queues", type=int, default=30)
+    parser.add_argument("--late", type=int, default=400, help="jobs applied to a full cluster")
+    parser.add_argument("--waiting", type=int, default=15000, help="jobs that wait while passes are timed")
     parser.add_argument("--nodes", type=int, default=250)
     parser.add_argument("--no-report", action="store_true", help="leave docs/benchmarks.md alone")
     options = parser.parse_args()
     rows = [
         asyncio.run(throughput.measure(binding, options.jobs, options.nodes, limit=600))
-        for binding in (Binding.DEVICE_PLUGIN, Binding.DRA)
+        for binding in BINDINGS
     ]
     ceilings = [
-        asyncio.run(throughput.ceiling(binding, options.jobs // 4, options.nodes))
-        for binding in (Binding.DEVICE_PLUGIN, Binding.DRA)
+        asyncio.run(throughput.ceiling(binding, options.jobs // 4, options.nodes)) for binding in BINDINGS
     ]
-    memory = asyncio.run(throughput.measure(Binding.DRA, 1000, 250, limit=600))
     result = {
         "throughput": rows,
         "ceilings": ceilings,
-        "operator_rss_mib_1000_jobs": memory["operator_rss_mib"],
+        "crowd": asyncio.run(crowd.measure(options.queues, options.crowd, options.nodes, limit=1800)),
+        "reasons": asyncio.run(reasons.measure(options.nodes, options.late, rate=10.0, limit=300)),
+        "passes": [pass_speed.measure(waiting) for waiting in (1000, options.waiting)],
+        "plan": plan_speed.measure(),
     }
     print(json.dumps(result))
     if not options.no_report:
-        REPORT.write_text(_report(rows, ceilings, memory))
+        REPORT.write_text(report(result))
+    # A process of its own: numpy must not be loaded before the forecaster has limited its threads.
+    write = [] if options.no_report else ["--write"]
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.scaling", *write], check=True)
 
 
-def _report(rows: list[dict[str, Any]], ceilings: list[dict[str, Any]], memory: dict[str, Any]) -> str:
-    lines = [
+def report(result: dict[str, Any]) -> str:
+    """The Markdown page."""
+    head = [
         "# Benchmarks",
         "",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}. API server, etcd, scheduler, controller manager, kwok, "
         "operator and the measuring client share the cores. Figures are for comparing within one run.",
         "",
+    ]
+    parts = (
+        _throughput(result["throughput"], result["ceilings"]),
+        _crowd(result["crowd"], result["throughput"][0]),
+        _reasons(result["reasons"]),
+        _passes(result["passes"], result["plan"]),
+    )
+    return "\n".join([*head, *(line for part in parts for line in part)])
+
+
+def _throughput(rows: list[Row], ceilings: list[Row]) -> list[str]:
+    lines = [
         f"## DeepSeekJobs from apply to a running pod: {rows[0]['jobs']} single-GPU jobs at once, "
         f"{rows[0]['nodes']} nodes of 8 GPUs",
         "",
@@ -72,10 +97,77 @@ def _report(rows: list[dict[str, Any]], ceilings: list[dict[str, Any]], memory: 
         "an operator could get by with, one job after the other in parallel streams: the custom resource, "
         "its status, the pod, and with DRA a claim.",
         "",
-        f"With 1,000 jobs and 250 nodes the operator's RSS is {memory['operator_rss_mib']} MiB.",
+        "Order in which pods were bound, against the order in which GPUs were promised:",
+        "",
+        "| binding | pairs bound the other way round | places displaced, p95 / most | overtaken by, p95 |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['binding']} | {row['inverted_pairs']:.2%} | {row['displaced_p95']:.0f} / "
+        f"{row['displaced_most']} of {row['jobs']} | {row['overtaken_p95_s']} s |"
+        for row in rows
+    ]
+    return [*lines, ""]
+
+
+def _crowd(row: Row, alone: Row) -> list[str]:
+    fair = row["fairness"]
+    quarters = " / ".join(str(rate) for rate in row["jobs_per_second_by_quarter"])
+    return [
+        f"## {row['jobs']} jobs of 1 to 8 GPUs in {row['queues']} queues of weights 1 to 5, "
+        f"{row['nodes']} nodes of 8 GPUs, all applied at once",
+        "",
+        "| what | value |",
+        "|---|---|",
+        f"| jobs/s from the first apply to the last end ({row['ended']} ended) | {row['jobs_per_second']}, "
+        f"{row['jobs_per_second'] / alone['jobs_per_second']:.0%} of the above |",
+        f"| the same, while the first, second, third and last quarter ended | {quarters} |",
+        f"| most jobs waiting at once | {row['waiting_most']} |",
+        f"| apply to a reason in the status, p95 | {row['apply_to_reason_p95_s']} s |",
+        f"| status writes a job | {row['status_writes_a_job']} |",
+        f"| operator's largest RSS | {row['operator_rss_mib']} MiB |",
+        f"| operator's CPU, API server's CPU | {row['cpu_seconds']['operator']} s, "
+        f"{row['cpu_seconds']['kube-apiserver']} s |",
+        f"| mean pass | {row['plan_mean_ms']} ms |",
+        f"| part of the fairness bound used | {row['fairness_bound_used']} |",
+        f"| service per weight by queue, largest / smallest (Jain's index), over {fair['seconds']} s in "
+        f"which all queues had jobs waiting | {fair['spread']} ({fair['jain']}) |",
         "",
     ]
-    return "\n".join(lines)
+
+
+def _reasons(row: Row) -> list[str]:
+    return [
+        f"## Full cluster: from apply until the status says why the job waits ({row['jobs']} jobs, "
+        f"{row['rate']:.0f} a second, every 20th a gang of 80 GPUs)",
+        "",
+        "| jobs | p50 | p95 | slowest |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {row[f'{key}_p50_s']} s | {row[f'{key}_p95_s']} s | {row[f'{key}_p100_s']} s |"
+            for name, key in (("all", "reason"), ("gangs", "gang_reason"))
+        ),
+        "",
+    ]
+
+
+def _passes(passes: list[Row], plan: Row) -> list[str]:
+    return [
+        "## One pass of the loop in which one job ends and one arrives (CPU of one core)",
+        "",
+        "| jobs waiting | median | p95 | writes that follow |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['waiting']} | {row['pass_median_ms']} ms | {row['pass_p95_ms']} ms "
+            f"| {row['writes_a_pass']} |"
+            for row in passes
+        ),
+        "",
+        f"The plan alone, 1,000 nodes of 8 GPUs full, {plan['waiting']} jobs waiting in 100 flows: "
+        f"{plan['single_change_median_ms']:.0f} ms after a single change with the engine that is kept, "
+        f"{plan['cold_median_ms']:.0f} ms from a cold snapshot with a reason for everybody.",
+        "",
+    ]
 
 
 if __name__ == "__main__":

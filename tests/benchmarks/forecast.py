@@ -122,7 +122,7 @@ def main(traces: Path, only: str, stan: int, solver: bool, markdown: Path | None
 
 def measure(kind: str, path: Path, columns: tuple[str, ...] | None, counted: bool) -> list[Row]:
     """Return a row for each column of a file that moves at all."""
-    recorded = [one for name in columns or _columns(path) if (one := _read(path, name)) is not None]
+    recorded = [one for name in columns or columns_of(path) if (one := _read(path, name)) is not None]
     rows: list[Row] = []
     for step in sorted({one.step_seconds for one in recorded}):
         group = [one for one in recorded if one.step_seconds == step]
@@ -141,7 +141,8 @@ def measure(kind: str, path: Path, columns: tuple[str, ...] | None, counted: boo
     return rows
 
 
-def _columns(path: Path) -> tuple[str, ...]:
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Columns of a recording that are loads."""
     import pandas as pd
 
     names = pd.read_csv(path, nrows=1).columns

@@ -1,10 +1,9 @@
 """DeepSeekJobs a second from apply to a bound, running pod, on the embedded control plane.
 
-    python tests/benchmarks/throughput.py --binding dra --jobs 2000 --nodes 250
+    python -m tests.benchmarks.throughput --binding dra --jobs 2000 --nodes 250
 
-Everything (API server, etcd, scheduler, kwok, the operator and this client) shares the machine's cores, so
-the figures are for comparing with other figures of the same run. ``ceiling`` is what the API server does
-when a bare client makes the least writes an operator could get by with.
+``ceiling`` is what the API server does when a bare client makes the least writes an operator could get by
+with.
 """
 
 from __future__ import annotations
@@ -12,135 +11,91 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
-import sys
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from typing import Any
 
 from drse_local.cluster import LocalCluster
-from drse_local.fleet import Binding, Fleet, NodeGroup, Vendor, device_uuid
-from drse_local.processes import ProcessSpec
+from drse_local.fleet import Binding, Vendor, device_uuid
 from drse_operator.cluster import kinds
-from drse_operator.cluster.client import ApiUnreachable, KubeApi, load_configuration
-
-ROOT = Path(__file__).parents[2]
-GPUS_PER_NODE = 8
-PRODUCT = "NVIDIA H100 80GB HBM3"
-CREATORS = 16
-
-
-def fleet(binding: Binding, nodes: int) -> Fleet:
-    """``nodes`` nodes of eight GPUs."""
-    group = NodeGroup(name="h100", nodes=nodes, gpus=GPUS_PER_NODE, product=PRODUCT, binding=binding)
-    return Fleet(groups=(group,))
-
-
-def job(name: str) -> dict[str, Any]:
-    """A job that asks for one GPU and runs until it is deleted."""
-    return {
-        "apiVersion": "drse.dev/v1alpha1",
-        "kind": "DeepSeekJob",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "taskType": "Batch",
-            "resources": {"gpusPerReplica": 1},
-            "runtime": {"engine": "Custom", "image": "registry.example/eval:1"},
-        },
-    }
-
-
-class Watcher:
-    """When each job's pod was bound and running, by the watch."""
-
-    def __init__(self, api: KubeApi) -> None:
-        self.bound: dict[str, float] = {}
-        self.running: dict[str, float] = {}
-        self._api = api
-
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        version = (await self._api.list(kinds.POD)).resource_version
-        while True:
-            try:
-                async for event, pod in self._api.watch(kinds.POD, version):
-                    version = pod["metadata"]["resourceVersion"]
-                    if event != "BOOKMARK":
-                        self._take(pod)
-            except ApiUnreachable as error:
-                print(error, file=sys.stderr)
-
-    def _take(self, pod: dict[str, Any]) -> None:
-        name = (pod["metadata"].get("labels") or {}).get("drse.dev/job", pod["metadata"]["name"])
-        if pod["spec"].get("nodeName"):
-            self.bound.setdefault(name, time.monotonic())
-        if pod.get("status", {}).get("phase") == "Running":
-            self.running.setdefault(name, time.monotonic())
-
-
-async def pooled(count: int, work: Callable[[int], Awaitable[None]]) -> None:
-    """Run ``work(0..count-1)`` with a fixed number of tasks."""
-    numbers = iter(range(count))
-
-    async def worker() -> None:
-        for number in numbers:
-            await work(number)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CREATORS):
-            group.create_task(worker())
+from drse_operator.cluster.client import KubeApi, load_configuration
+from tests.benchmarks.stage import (
+    GPUS_PER_NODE,
+    ROOT,
+    Seen,
+    cpu,
+    fleet,
+    job,
+    pooled,
+    quantile,
+    queue,
+    staged,
+    watch,
+)
 
 
 async def measure(binding: Binding, jobs: int, nodes: int, limit: float) -> dict[str, Any]:
-    """Start a cluster and the operator, apply the jobs, wait until all run."""
-    async with LocalCluster(fleet=fleet(binding, nodes)) as cluster:
-        await cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        await cluster.kubectl("create", "namespace", "drse-system")
-        queue = {
-            "apiVersion": "drse.dev/v1alpha1",
-            "kind": "GPUQueue",
-            "metadata": {"name": "default"},
-            "spec": {},
+    """Start a cluster and the operator, apply single-GPU jobs at once, wait until all run."""
+    async with staged(binding, nodes, [queue("default")]) as stage:
+        start = time.monotonic()
+        await pooled(jobs, lambda number: stage.create(job(f"job-{number:05d}")))
+        applied = time.monotonic()
+        seen = stage.seen
+        while len(seen.running) < jobs and time.monotonic() < start + limit:
+            await asyncio.sleep(0.1)
+        end = max(seen.running.values(), default=time.monotonic())
+        latency = [seen.bound[name] - at for name, at in stage.created.items() if name in seen.bound]
+        return {
+            "binding": binding.value,
+            "jobs": jobs,
+            "nodes": nodes,
+            "running": len(seen.running),
+            "seconds": round(end - start, 1),
+            "jobs_per_second": round(len(seen.running) / (end - start), 1),
+            "applied_per_second": round(jobs / (applied - start), 1),
+            "apply_to_bound_p50_s": quantile(latency, 0.5),
+            "apply_to_bound_p95_s": quantile(latency, 0.95),
+            **order_kept(seen),
+            "cpu_seconds": cpu(stage),
+            "operator_rss_mib": stage.rss_most,
         }
-        await cluster.kubectl("apply", "-f", "-", stdin=json.dumps(queue))
-        argv = (sys.executable, "-m", "drse_operator.controller", "run", "--log-format", "text")
-        argv += ("--kubeconfig", str(cluster.kubeconfig), "--listen", "127.0.0.1:0")
-        operator = await cluster.run(ProcessSpec(name="operator", argv=argv))
-        async with KubeApi(await load_configuration(str(cluster.kubeconfig)), "bench") as api:
-            await until(lambda: led(api), 60)
-            watcher = Watcher(api)
-            watching = asyncio.create_task(watcher.run())
-            await asyncio.sleep(1)
-            created: dict[str, float] = {}
-            start = time.monotonic()
 
-            async def create(number: int) -> None:
-                name = f"job-{number:05d}"
-                await api.create(kinds.DEEPSEEKJOB, job(name))
-                created[name] = time.monotonic()
 
-            await pooled(jobs, create)
-            applied = time.monotonic()
-            deadline = start + limit
-            while len(watcher.running) < jobs and time.monotonic() < deadline:
-                await asyncio.sleep(0.1)
-            end = max(watcher.running.values(), default=time.monotonic())
-            watching.cancel()
-            latency = sorted(watcher.bound[n] - created[n] for n in created if n in watcher.bound)
-            return {
-                "binding": binding.value,
-                "jobs": jobs,
-                "nodes": nodes,
-                "running": len(watcher.running),
-                "seconds": round(end - start, 1),
-                "jobs_per_second": round(len(watcher.running) / (end - start), 1),
-                "applied_per_second": round(jobs / (applied - start), 1),
-                "apply_to_bound_p50_s": round(statistics.median(latency), 2) if latency else None,
-                "apply_to_bound_p95_s": round(latency[int(len(latency) * 0.95)], 2) if latency else None,
-                "cpu_seconds": cpu(cluster, operator.pid),
-                "operator_rss_mib": rss(operator.pid),
-            }
+def order_kept(seen: Seen) -> dict[str, Any]:
+    """How the order in which pods were bound agrees with the order in which GPUs were promised.
+
+    Promises of one pass bear the same time; among them the place in the flow decides, as in the pass.
+    ``inverted_pairs``: share of all pairs that were bound the other way round. ``displaced``: how many
+    places a job was bound from its own, at the 95th percentile and at most. ``overtaken_s``: how long
+    before a job another one was bound that was promised later.
+    """
+    names = sorted(seen.promised.keys() & seen.bound.keys())
+    promised = sorted(names, key=lambda name: (seen.promised[name], seen.place[name], name))
+    bound = {name: rank for rank, name in enumerate(sorted(names, key=lambda name: seen.bound[name]))}
+    places = [bound[name] for name in promised]
+    pairs = len(places) * (len(places) - 1) / 2
+    displaced = [abs(rank - place) for rank, place in enumerate(places)]
+    first_after, overtaken = float("inf"), []
+    for name in reversed(promised):
+        overtaken.append(max(0.0, seen.bound[name] - first_after))
+        first_after = min(first_after, seen.bound[name])
+    return {
+        "inverted_pairs": round(_inversions(places) / pairs, 4) if pairs else None,
+        "displaced_p95": quantile(displaced, 0.95),
+        "displaced_most": max(displaced, default=None),
+        "overtaken_p95_s": quantile(overtaken, 0.95),
+    }
+
+
+def _inversions(places: Sequence[int]) -> int:
+    """Pairs in which a larger number comes before a smaller one."""
+    before: list[int] = []
+    found = 0
+    for place in places:
+        found += len(before) - bisect_left(before, place)
+        insort(before, place)
+    return found
 
 
 async def ceiling(binding: Binding, jobs: int, nodes: int) -> dict[str, Any]:
@@ -148,15 +103,16 @@ async def ceiling(binding: Binding, jobs: int, nodes: int) -> dict[str, Any]:
     async with LocalCluster(fleet=fleet(binding, nodes)) as cluster:
         await cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         async with KubeApi(await load_configuration(str(cluster.kubeconfig)), "bench") as api:
-            watcher = Watcher(api)
-            watching = asyncio.create_task(watcher.run())
+            seen = Seen()
+            watching = asyncio.create_task(watch(api, kinds.POD, seen.pod))
             await asyncio.sleep(1)
             start = time.monotonic()
             await pooled(jobs, lambda number: _least_writes(api, binding, number))
-            while len(watcher.running) < jobs:
+            while len(seen.running) < jobs:
                 await asyncio.sleep(0.1)
-            end = max(watcher.running.values())
+            end = max(seen.running.values())
             watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
     return {"binding": binding.value, "jobs": jobs, "jobs_per_second": round(jobs / (end - start), 1)}
 
 
@@ -191,38 +147,6 @@ async def _least_writes(api: KubeApi, binding: Binding, number: int) -> None:
         "spec": spec,
     }
     await api.create(kinds.POD, pod)
-
-
-async def led(api: KubeApi) -> bool:
-    """True once an operator leads."""
-    leases = await api.list(kinds.LEASE, "drse-system")
-    return any(lease["spec"].get("holderIdentity") for lease in leases.items)
-
-
-async def until(check: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Wait until a check holds."""
-    async with asyncio.timeout(seconds):
-        while not await check():
-            await asyncio.sleep(0.2)
-
-
-def rss(pid: int) -> float:
-    """Resident MiB of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0
-
-
-def cpu(cluster: LocalCluster, operator: int) -> dict[str, float]:
-    """User and system seconds of each program so far."""
-    pids = {name: process.pid for name, process in cluster.supervisor.processes.items()}
-    pids["operator"] = operator
-    found = {}
-    for name, pid in pids.items():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        found[name] = round((int(fields[11]) + int(fields[12])) / 100, 1)
-    return found
 
 
 def main() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from drse_operator.admission.decisions import Eta, Wait
 from drse_operator.api import times
 from drse_operator.api.enums import DeviceSelection, Phase
+from drse_operator.api.keys import JobKey
+from drse_operator.api.reasons import WaitReason
 from drse_operator.api.status import (
     Assignment,
     Condition,
@@ -106,9 +111,7 @@ CASES = [
     pytest.param(
         {"queue": waiting(3)}, {"queue": waiting(2)}, delays._NEAR_DELAY, id="moved up near the front"
     ),
-    pytest.param(
-        {"queue": waiting(300)}, {"queue": waiting(299)}, delays._FAR_DELAY, id="moved up far behind"
-    ),
+    pytest.param({"queue": waiting(300)}, {"queue": waiting(299)}, math.inf, id="moved up far behind"),
     pytest.param(
         {"queue": waiting(300), "scaling": scaled(load=1.0)},
         {"queue": waiting(299), "scaling": scaled(load=1.1)},
@@ -128,16 +131,49 @@ def test_due(before: Fields, after: Fields, delay: float) -> None:
 
 def test_what_was_not_written_for_long_is_due() -> None:
     pace = Pace()
-    old, new = DeepSeekJobStatus(queue=waiting(300)), DeepSeekJobStatus(queue=waiting(299))
+    old, new = DeepSeekJobStatus(queue=waiting(3)), DeepSeekJobStatus(queue=waiting(2))
     assert pace.due(old, new, "uid", NOW) <= NOW
     pace.written("uid", NOW)
-    assert pace.due(old, new, "uid", NOW + delays._FAR_DELAY - 1) > NOW + delays._FAR_DELAY - 1
-    assert pace.due(old, new, "uid", NOW + delays._FAR_DELAY) <= NOW + delays._FAR_DELAY
+    assert pace.due(old, new, "uid", NOW + delays._NEAR_DELAY - 1) > NOW + delays._NEAR_DELAY - 1
+    assert pace.due(old, new, "uid", NOW + delays._NEAR_DELAY) <= NOW + delays._NEAR_DELAY
 
 
 def test_a_job_that_is_gone_is_forgotten() -> None:
     pace = Pace()
     pace.written("uid", NOW)
     pace.forget("uid")
-    old, new = DeepSeekJobStatus(queue=waiting(300)), DeepSeekJobStatus(queue=waiting(299))
+    old, new = DeepSeekJobStatus(queue=waiting(3)), DeepSeekJobStatus(queue=waiting(2))
     assert pace.due(old, new, "uid", NOW + 1) <= NOW + 1
+
+
+def wait(position: int | None, reason: WaitReason = WaitReason.WAITING_FOR_TURN, message: str = "") -> Wait:
+    return Wait(JobKey("team", "job"), "uid", reason, message, position)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "delay"),
+    [
+        pytest.param(waiting(300), wait(300), math.inf, id="nothing"),
+        pytest.param(waiting(300), wait(290), math.inf, id="a little nearer, far behind"),
+        pytest.param(waiting(300), wait(200), delays._FAR_DELAY, id="much nearer, far behind"),
+        pytest.param(waiting(9), wait(8), delays._NEAR_DELAY, id="near the front"),
+        pytest.param(waiting(30), wait(20), delays._NEAR_DELAY, id="now near the front"),
+        pytest.param(waiting(300), wait(300, WaitReason.FRAGMENTED), delays._REASON_DELAY, id="a reason"),
+        pytest.param(waiting(300), wait(300, message="other words"), delays._FAR_DELAY, id="only words"),
+        pytest.param(waiting(300), replace(wait(300), eta=Eta(NOW, NOW)), delays._NEAR_DELAY, id="a start"),
+    ],
+)
+def test_how_a_wait_goes_on_is_told_at_its_time(before: QueueStatus, after: Wait, delay: float) -> None:
+    pace = Pace()
+    pace.written("uid", NOW)
+    last = min(delay, 1e9)
+    assert not pace.may_tell("uid", before, after, NOW + last - 1)
+    assert pace.may_tell("uid", before, after, NOW + last) == (delay < math.inf)
+
+
+def test_however_many_have_moved_writes_come_at_a_bounded_rate() -> None:
+    pace = Pace()
+    told = 0
+    for second in range(60):
+        told += sum(pace.may_tell(f"job-{i}", waiting(9), wait(8), NOW + second) for i in range(1000))
+    assert told == delays._TOLD_BURST + 59 * delays._TOLD_RATE

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -17,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from drse_forecaster.cli import main
-from drse_forecaster.contract import ForecastList, ForecastState, JobForecast
+from drse_forecaster.contract import ForecastState, JobForecast
+from tests.forecaster.forecaster import ForecasterProcess
 
 StartPrometheus = Callable[[str], str]
 
@@ -25,56 +23,27 @@ DAY = 86400
 JOB = 'deepseekjob="chat",deepseekjob_namespace="team"'
 
 
-@dataclass(frozen=True)
-class Service:
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def answer(self) -> ForecastList:
-        return ForecastList.model_validate_json(httpx.get(f"{self.url}/v1/forecasts", timeout=5).content)
-
-    def wait_for(self, condition: Callable[[JobForecast], bool], seconds: float = 30) -> JobForecast:
-        deadline = time.monotonic() + seconds
-        newest: JobForecast | None = None
-        while time.monotonic() < deadline:
-            newest = self.answer().find("team", "chat")
-            if newest is not None and condition(newest):
-                return newest
-            time.sleep(0.2)
-        raise AssertionError(f"waited {seconds} s; the newest answer is {newest}")
-
-
 @contextmanager
-def _serving(prometheus: str, port: int, environment: dict[str, str], log: Path) -> Iterator[Service]:
-    options = ["--listen", f"127.0.0.1:{port}", "--interval", "2s", "--log-format", "json"]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", "drse_forecaster", "serve", *options],
-            env={**environment, "DRSE_FORECASTER_PROMETHEUS_URL": prometheus},
-            stderr=output,
-        ) as process,
-    ):
-        service = Service(f"http://127.0.0.1:{port}", process)
-        try:
-            _wait_until_ready(service, log)
-            yield service
-        finally:
-            process.kill()
+def _serving(prometheus: str, port: int, log: Path) -> Iterator[ForecasterProcess]:
+    service = ForecasterProcess(prometheus, log, port=port)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.kill()
 
 
-def _wait_until_ready(service: Service, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and service.process.poll() is None:
-        try:
-            if httpx.get(f"{service.url}/readyz", timeout=2).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(
-        f"the forecaster did not become ready; its log ends with:\n{log.read_text()[-2000:]}"
-    )
+def _wait_for(
+    service: ForecasterProcess, condition: Callable[[JobForecast], bool], seconds: float = 60
+) -> JobForecast:
+    deadline = time.monotonic() + seconds
+    newest: JobForecast | None = None
+    while time.monotonic() < deadline:
+        newest = service.answer().find("team", "chat")
+        if newest is not None and condition(newest):
+            return newest
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s; the newest answer is {newest}")
 
 
 def _days_of_ramps(days: float, rise_in_seconds: int) -> str:
@@ -94,12 +63,12 @@ def _days_of_ramps(days: float, rise_in_seconds: int) -> str:
 
 
 def test_rise_is_forecast_from_recorded_metrics_and_sigterm_ends_it(
-    start_prometheus: StartPrometheus, unused_port: int, clean_environment: dict[str, str], tmp_path: Path
+    start_prometheus: StartPrometheus, unused_port: int, tmp_path: Path
 ) -> None:
     prometheus = start_prometheus(_days_of_ramps(4.2, rise_in_seconds=360))
     log = tmp_path / "log"
-    with _serving(prometheus, unused_port, clean_environment, log) as service:
-        forecast = service.wait_for(lambda one: one.skill is not None)
+    with _serving(prometheus, unused_port, log) as service:
+        forecast = _wait_for(service, lambda one: one.skill is not None)
         assert forecast.state is ForecastState.READY
         assert forecast.load == pytest.approx(0.6, abs=0.01)
         highest = forecast.highest_p90(10)
@@ -114,10 +83,8 @@ def test_rise_is_forecast_from_recorded_metrics_and_sigterm_ends_it(
     assert {line["level"] for line in lines} == {"info"}, "neither complaints nor other programs' chatter"
 
 
-def test_without_prometheus_it_serves_says_so_and_ends_on_sigterm(
-    unused_port: int, clean_environment: dict[str, str], tmp_path: Path
-) -> None:
-    with _serving("http://127.0.0.1:9", unused_port, clean_environment, tmp_path / "log") as service:
+def test_without_prometheus_it_serves_says_so_and_ends_on_sigterm(unused_port: int, tmp_path: Path) -> None:
+    with _serving("http://127.0.0.1:9", unused_port, tmp_path / "log") as service:
         assert "does not answer" in httpx.get(f"{service.url}/readyz").json()["message"]
         assert service.answer().forecasts == ()
         assert httpx.get(f"{service.url}/v1/forecasts/team/chat").status_code == 404

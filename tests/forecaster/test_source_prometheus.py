@@ -78,6 +78,11 @@ def _record(first: int) -> str:
     record.add("drse_gpu_assigned", {"UUID": "GPU-d", "queue": "q", **_job("new")}, [1.0] * 15, start=15)
     # idle: nobody holds GPU-e
     record.add("DCGM_FI_DEV_GPU_UTIL", _gpu("GPU-e"), [0.0] * STEPS)
+    # warm: GPU-g of a replica that loads its weights is busy and serves nobody, until minute 20
+    for uuid, util in (("GPU-f", 60.0), ("GPU-g", 100.0)):
+        record.add("DCGM_FI_DEV_GPU_UTIL", _gpu(uuid), [util] * STEPS)
+        record.add("drse_gpu_assigned", {"UUID": uuid, "queue": "q", **_job("warm")}, always)
+    record.add("drse_gpu_starting", {"UUID": "GPU-g", **_job("warm")}, [1.0] * 15)
     # two operators speak for chat for a moment
     record.add("drse_job_target_concurrency", {**_job("chat"), "instance": "other"}, [16.0] * 5)
     # zero: a target concurrency of zero is no load, not an infinite one
@@ -109,11 +114,17 @@ def _by_name(batch: list[JobSamples]) -> dict[str, JobSamples]:
 
 async def test_load_of_each_job_is_joined_by_gpu(url: str, first: int) -> None:
     found = _by_name(await _source(url).recent(first, first + (STEPS - 1) * MINUTE))
-    assert set(found) == {"chat", "train", "old", "new"}
+    assert set(found) == {"chat", "train", "old", "new", "warm"}
     # requests: (8 + 4 + 8 + 4) / 16 * 2 = 3 GPU-equivalents, more than 1.5 from utilisation
     assert found["chat"].times.tolist() == [first + MINUTE * step for step in range(STEPS)]
     assert np.allclose(found["chat"].values, 3.0)
     assert np.allclose(found["train"].values, 0.75)
+
+
+async def test_gpus_of_a_starting_replica_are_no_load(url: str, first: int) -> None:
+    warm = _by_name(await _source(url).recent(first, first + (STEPS - 1) * MINUTE))["warm"]
+    assert np.allclose(warm.values[:15], 0.6)
+    assert np.allclose(warm.values[-5:], 1.6)
 
 
 async def test_gpu_handed_over_counts_for_one_job_at_a_time(url: str, first: int) -> None:

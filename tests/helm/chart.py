@@ -58,4 +58,4 @@ def _program(name: str) -> str:
 
 def _run(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     argv = (_program(command[0]), *command[1:])
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240)

@@ -24,8 +24,12 @@ def monitored() -> Iterator[ThreadedCluster]:
 
 @pytest.fixture(scope="module")
 def release(monitored: ThreadedCluster) -> Iterator[Release]:
-    """The chart with two operators and the forecaster."""
-    quick = {"operator": {"forecastPeriodSeconds": 2}, "forecaster": {"interval": "5s"}}
+    """The chart with two operators, the forecaster and the console."""
+    quick = {
+        "operator": {"forecastPeriodSeconds": 2},
+        "forecaster": {"interval": "5s"},
+        "console": {"enabled": True, "nodeSelector": {"local.drse.dev/group": "system"}},
+    }
     release = Release(monitored.cluster, operator_replicas=2, values=quick)
     monitored.run(release.start())
     try:

@@ -97,7 +97,7 @@ def test_the_forecaster_is_in_no_binding_and_gets_no_token() -> None:
 @EVERY_VALUES
 def test_pods_keep_to_the_restricted_standard_on_a_read_only_root(args: tuple[str, ...]) -> None:
     deployments = of_kind(render(*args), "Deployment")
-    assert len(deployments) == 2
+    assert len(deployments) == (3 if args else 2)
     for deployment in deployments:
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,22 @@ def fresh() -> Iterator[ThreadedCluster]:
 
 def install(cluster: ThreadedCluster, *args: str, chart: Path = CHART) -> str:
     command = ("upgrade", "--install", "drse", str(chart), "--namespace", NAMESPACE, "--create-namespace")
-    return cluster.helm(*command, *args).stdout
+    notes = cluster.helm(*command, *args).stdout
+    _wait_until_jobs_can_be_created(cluster)
+    return notes
+
+
+def _wait_until_jobs_can_be_created(cluster: ThreadedCluster) -> None:
+    """For a moment after a definition is Established, objects of it are still refused."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(JOB))
+            return
+        except LocalClusterError as error:
+            if "There can be a delay" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def uninstall(cluster: ThreadedCluster) -> None:
@@ -128,3 +144,18 @@ def _older_chart(folder: Path) -> Path:
     assert "\nmetadata:\n" in text
     path.write_text(text, encoding="utf-8")
     return folder
+
+
+def test_definitions_can_be_a_release_of_their_own(fresh: ThreadedCluster) -> None:
+    """As with GitOps: definitions come first and apart; the other release neither brings nor takes them."""
+    crds_chart = REPOSITORY / "helm" / "drse-crds"
+    fresh.helm("install", "drse-crds", str(crds_chart), "--namespace", NAMESPACE, "--create-namespace")
+    _wait_until_jobs_can_be_created(fresh)
+    install(fresh, "--set=crds.enabled=false")
+    fresh.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(JOB))
+    labels = read(fresh, "crd", "deepseekjobs.drse.dev")["metadata"]["labels"]
+    assert labels["app.kubernetes.io/instance"] == "drse-crds"
+    uninstall(fresh)
+    assert read(fresh, "dsj", "kept")
+    fresh.helm("uninstall", "drse-crds", "--namespace", NAMESPACE)
+    assert read(fresh, "dsj", "kept"), "definitions are kept, and every job with them"

@@ -11,8 +11,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
+from drse_operator.admission.decisions import Plan
+from drse_operator.admission.planner import Planner
+from drse_operator.admission.snapshot import Snapshot
 from drse_operator.api import times
 from drse_operator.api.base import API_VERSION
 from drse_operator.api.status import Assignment, DeepSeekJobStatus
@@ -22,6 +26,9 @@ from drse_operator.cluster.picture import Picture
 from drse_operator.cluster.world import World
 from drse_operator.controller.executor import Executor, Work
 from drse_operator.controller.loop import Loop, Settings
+from drse_operator.controller.starts import Starts
+from drse_operator.observe.accounts import Accounts
+from drse_operator.observe.journal import Journal
 from drse_operator.observe.metrics import Metrics
 from drse_operator.workloads.engines import EngineImages
 from drse_operator.workloads.life import Limits
@@ -43,16 +50,24 @@ class Cluster:
     def __init__(self) -> None:
         self.version = 0
         self.now = T0
+        #: The Lease's term, and whether the chart's policy compares it with that of a status.
+        self.term = 0
+        self.fenced = True
+        #: Objects that somebody made who no longer led.
+        self.late: set[tuple[str, str]] = set()
         self.objects: dict[str, dict[str, Document]] = {kind.kind: {} for kind in WATCHED}
         self.log: dict[str, list[tuple[str, Document]]] = {kind.kind: [] for kind in WATCHED}
 
     # -- the API ---------------------------------------------------------------------------------------
 
-    def create(self, document: Document) -> Document:
+    def create(self, document: Document, term: int | None = None) -> Document:
         name, kind = document["metadata"]["name"], document["kind"]
         if name in self.objects[kind]:
             raise Conflict(f"{kind} {name} exists")
-        if kind == "Pod":
+        self.late.discard((kind, name))
+        if term is not None and term < self.term:
+            self.late.add((kind, name))
+        elif kind == "Pod":
             self._must_be_promised(document)
         document = copy.deepcopy(document)
         document["metadata"] |= {
@@ -77,6 +92,10 @@ class Cluster:
         if document["metadata"]["resourceVersion"] != version:
             raise Conflict("has changed")
         before = self.promises(name)
+        if self.fenced and status.term != self.term:
+            known = (document.get("status") or {}).get("term")
+            if status.term != known or before != status.assignments:
+                raise Conflict("not the leader")
         document["status"] = status.to_wire()
         self._must_be_free(name, [a for a in status.assignments if place(a) not in map(place, before)])
         return self.store("DeepSeekJob", document)
@@ -181,6 +200,8 @@ class Cluster:
             per_node[a.node] += 0 if a.devices else a.count
         for pod_name, document in self.objects["Pod"].items():
             pod = parse.pod(document)
+            if ("Pod", pod_name) in self.late:
+                continue
             if pod is not None and pod.node and not pod.finished and promised.get(pod_name) != pod.node:
                 per_node[pod.node] += sum(count for _, count in pod.gpus)
         assert all(total <= GPUS for total in per_node.values()), f"too many for {name}: {per_node}"
@@ -193,13 +214,14 @@ class Cluster:
             self._must_fit(name)
         pinned = {
             uuid: claim.name
-            for document in self.objects["ResourceClaim"].values()
-            if (claim := parse.claim(document)) is not None
+            for claim_name, document in self.objects["ResourceClaim"].items()
+            if ("ResourceClaim", claim_name) not in self.late and (claim := parse.claim(document)) is not None
             for uuid in claim.pinned
         }
         for a in new:
             pod = f"{name}-{a.replica}-{a.worker}"
-            assert pod not in self.objects["Pod"], f"{pod} is promised while its last attempt is there"
+            there = pod in self.objects["Pod"] and ("Pod", pod) not in self.late
+            assert not there, f"{pod} is promised while its last attempt is there"
             for device in a.devices:
                 assert device.uuid not in pinned, f"{device.uuid} is still pinned by {pinned[device.uuid]}"
 
@@ -214,8 +236,9 @@ def place(a: Assignment) -> tuple[int, int, str, tuple[str, ...]]:
 class Hands:
     """Stands in for the executor: the same orders in the same order, one write a call."""
 
-    def __init__(self, cluster: Cluster, world: World, done: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, world: World, done: Callable[[str], None], term: int) -> None:
         self.works: dict[str, Iterator[None]] = {}
+        self._term = term
         self._cluster, self._world, self._done = cluster, world, done
 
     def busy(self, uid: str) -> bool:
@@ -224,7 +247,9 @@ class Hands:
     def submit(self, work: Work) -> None:
         assert work.uid not in self.works
         if work.status is not None:
-            self._world.assume(work.uid, work.status)
+            status = work.status.model_copy(update={"term": self._term})
+            work = replace(work, status=status)
+            self._world.assume(work.uid, status)
         self.works[work.uid] = self._carry_out(work)
 
     def step(self, uid: str) -> None:
@@ -247,7 +272,7 @@ class Hands:
                 if isinstance(action, Delete):
                     self._cluster.delete(action.kind, action.name, action.uid)
                 else:
-                    made = self._cluster.create(action.document)
+                    made = self._cluster.create(action.document, self._term)
                     self._world.store(kinds.BY_NAME[action.document["kind"]]).put(made)
                 yield
         except Conflict:
@@ -255,11 +280,12 @@ class Hands:
 
 
 class Operator:
-    """One process: lists everything at its start, then follows the logs as they are delivered."""
+    """One process: begins a term, lists everything, then follows the logs as they are delivered."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._loop: Loop | None = None
+        cluster.term += 1
         world = World(touched=self._touched, stirred=lambda: None)
         for kind in WATCHED:
             world.store(kind).reset(
@@ -267,16 +293,24 @@ class Operator:
             )
         self._read = {kind.kind: len(cluster.log[kind.kind]) for kind in WATCHED}
         self.world = world
-        self.hands = Hands(cluster, world, self._touched)
+        self.hands = Hands(cluster, world, self._touched, cluster.term)
         self.metrics = Metrics("test")
-        self.metrics.lead(world)
+        self.picture = picture = Picture(world)
+        self.planner = Planner()
+        #: What the last pass saw and decided.
+        self.report: tuple[Snapshot, Plan] | None = None
+        self.metrics.lead(world, picture, Accounts(lambda _: None))
         self._loop = Loop(
             world,
-            Picture(world),
+            picture,
             cast(Executor, self.hands),
             None,
             self.metrics,
             Settings(Limits(bind_timeout=120, backoff_base=10, backoff_cap=60), EngineImages()),
+            (self._reported,),
+            Journal(),
+            Starts({}, self.planner),
+            self.planner,
         )
         for job in world.all_jobs():
             self._touched(job.uid)
@@ -284,6 +318,9 @@ class Operator:
     def _touched(self, uid: str) -> None:
         if self._loop is not None:
             self._loop.touch(uid)
+
+    def _reported(self, snapshot: Snapshot, plan: Plan) -> None:
+        self.report = snapshot, plan
 
     def make_pass(self, now: float) -> None:
         assert self._loop is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -28,6 +29,7 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.cluster = Cluster()
         self.strangers = 0
+        self.deposed: Operator | None = None
 
     @initialize()
     def start(self) -> None:
@@ -74,6 +76,27 @@ class Interleavings(RuleBasedStateMachine):
     def crashes(self) -> None:
         """All memory is lost, and every write that was not made yet."""
         self.operator = Operator(self.cluster)
+
+    @rule()
+    def is_deposed(self) -> None:
+        """Another process leads, and this one does not know: what it has decided it still carries out."""
+        self.deposed = self.operator
+        self.operator = Operator(self.cluster)
+
+    @precondition(lambda self: self.deposed is not None)
+    @rule(passes=st.booleans())
+    def the_deposed_goes_on(self, passes: bool) -> None:
+        assert self.deposed is not None
+        if passes:
+            self.deposed.make_pass(self.cluster.now)
+        while works := list(self.deposed.hands.works):
+            self.deposed.hands.step(works[0])
+
+    @precondition(lambda self: self.deposed is not None and self.deposed.hands.works)
+    @rule(data=st.data())
+    def the_deposed_writes(self, data: st.DataObject) -> None:
+        assert self.deposed is not None
+        self.deposed.hands.step(data.draw(st.sampled_from(sorted(self.deposed.hands.works))))
 
     @rule(seconds=st.sampled_from((1, 15, 130)))
     def time_passes(self, seconds: int) -> None:
@@ -262,6 +285,35 @@ def test_undisturbed_all_that_fits_runs() -> None:
     assert len(machine.running()) == 7
     # Both ways of giving GPUs are at work: named devices and a device plugin that counts.
     assert {a.device_selection for _, a in machine.cluster.all_promises()} == set(DeviceSelection)
+
+
+def two_leaders(fenced: bool) -> Cluster:
+    """One promises a node's GPUs to a job, but is deposed before that is written; the next one promises them
+    to a job that has come since. Then the write of the first arrives, about a job that nobody has changed."""
+    cluster = Cluster()
+    cluster.fenced = fenced
+    for document in dra_node("node-0"):
+        cluster.create(document)
+    cluster.create({"kind": "GPUQueue", "metadata": {"name": "default"}, "spec": {}})
+    early = cluster.create(job("early", "Batch", GPUS))["metadata"]["uid"]
+    old = Operator(cluster)
+    old.make_pass(cluster.now)
+    late = cluster.create(job("late", "Batch", GPUS, estimatedDuration="1m"))["metadata"]["uid"]
+    new = Operator(cluster)
+    new.make_pass(cluster.now)
+    new.hands.step(late)
+    old.hands.step(early)
+    return cluster
+
+
+def test_what_a_deposed_leader_still_writes_is_refused() -> None:
+    cluster = two_leaders(fenced=True)
+    assert cluster.promises("late") and not cluster.promises("early")
+
+
+def test_without_the_fence_one_gpu_is_promised_twice() -> None:
+    with pytest.raises(AssertionError, match="promised twice"):
+        two_leaders(fenced=False)
 
 
 TestInterleavings = Interleavings.TestCase

@@ -24,12 +24,19 @@ from drse_operator.cluster.client import load_configuration
 
 
 class FlakyApiServer:
-    """``share`` of all requests meet a fault; ``faults`` counts them by kind."""
+    """``share`` of all requests meet a fault; ``faults`` counts them by kind.
+
+    From :meth:`hold` to :meth:`let_go` all writes are kept back; they are made then although those who sent
+    them have long given up. ``late`` are the paths and the HTTP statuses that these writes got.
+    """
 
     def __init__(self, kubeconfig: Path, share: float, seed: int) -> None:
         self.faults: Counter[str] = Counter()
         self.share = share
         self.port = 0
+        self.late: list[tuple[str, int]] = []
+        self._holds = False
+        self._released = asyncio.Event()
         self._upstream = kubeconfig
         self._chance = random.Random(seed)
         self._loop = asyncio.new_event_loop()
@@ -61,6 +68,14 @@ class FlakyApiServer:
         }
         path.write_text(yaml.safe_dump(document))
         return path
+
+    def hold(self) -> None:
+        """Keep back every write from now on."""
+        self._holds = True
+
+    def let_go(self) -> None:
+        """Make the writes that were kept back."""
+        self._loop.call_soon_threadsafe(self._released.set)
 
     async def _start(self) -> None:
         configuration: Any = await load_configuration(str(self._upstream))
@@ -101,12 +116,15 @@ class FlakyApiServer:
             for k, v in request.headers.items()
             if k.lower() not in ("host", "content-length", "transfer-encoding")
         }
+        data = await request.read() or None
+        kept = self._holds and request.method != "GET"
+        if kept:
+            await self._released.wait()
         async with self._session.request(
-            request.method,
-            f"{self._host}{request.path_qs}",
-            headers=headers,
-            data=await request.read() or None,
+            request.method, f"{self._host}{request.path_qs}", headers=headers, data=data
         ) as upstream:
+            if kept:
+                self.late.append((request.path, upstream.status))
             if fault == "lost answer":
                 await upstream.read()
                 return self._hang_up(request)

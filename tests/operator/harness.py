@@ -61,6 +61,11 @@ class OperatorProcess:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def stop(self) -> None:
+        """Kill it if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
     def terminate(self) -> int:
         """As Kubernetes would end it; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -101,6 +106,11 @@ class Cluster:
     def close(self) -> None:
         """Close the connections."""
         self.call(self._api.__aexit__(None, None, None))
+
+    @property
+    def api(self) -> KubeApi:
+        """The administrator's connection; its calls go through :meth:`call`."""
+        return self._api
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         return self.threaded.run(work)

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from drse_local.annotations import START_SECONDS
 from drse_operator.api.enums import Phase
 from drse_operator.api.status import DeepSeekJobStatus
-from tests.operator.harness import A100, Cluster, OperatorProcess, eventually
+from tests.operator.harness import A100, H100, Cluster, OperatorProcess, eventually
 
 pytestmark = [pytest.mark.cluster]
 
@@ -84,13 +85,25 @@ def scaling(cluster: Cluster, forecaster: Forecaster, tmp_path: Path) -> Iterato
     assert "Traceback" not in process.log.read_text()
 
 
-def _service(cluster: Cluster, namespace: str, mode: str = "Auto", **scaling: Any) -> None:
+def _service(
+    cluster: Cluster,
+    namespace: str,
+    mode: str = "Auto",
+    start_seconds: int = 1,
+    product: str = A100,
+    **scaling: Any,
+) -> None:
+    annotations = {START_SECONDS: str(start_seconds)}
     cluster.job(
         namespace,
         "chat",
         taskType="Inference",
-        resources={"gpusPerReplica": GPUS_PER_REPLICA, "accelerators": [A100]},
-        runtime={"engine": "Custom", "image": "registry.example/serve:1"},
+        resources={"gpusPerReplica": GPUS_PER_REPLICA, "accelerators": [product]},
+        runtime={
+            "engine": "Custom",
+            "image": "registry.example/serve:1",
+            "podTemplate": {"metadata": {"annotations": annotations}},
+        },
         scaling={"mode": mode, "minReplicas": 1, "maxReplicas": 3, "stabilizationWindow": "2s", **scaling},
     )
     cluster.wait_status(namespace, "chat", lambda s: s.ready == "1/1")
@@ -116,6 +129,7 @@ def test_grows_on_the_forecast_before_the_load_and_shrinks_after_its_window(
     status = cluster.wait_status(namespace, "chat", lambda s: s.ready == "2/2")
     assert status.scaling is not None and status.scaling.reason in (
         "ForecastAboveThreshold",
+        "Starting",
         "WithinThresholds",
     )
     assert status.scaling.load == 1.0 and status.scaling.load < 0.8 * GPUS_PER_REPLICA
@@ -186,6 +200,30 @@ def test_trouble_freezes_scaling_and_only_scaling(
     forecaster.fail = False
     forecaster.say(namespace, "chat", load=1.5, p90=3.0)
     cluster.wait_status(namespace, "chat", _active, 15)
+
+
+def test_replicas_count_once_they_have_started_and_how_long_that_took_is_kept(
+    cluster: Cluster, namespace: str, forecaster: Forecaster, scaling: OperatorProcess
+) -> None:
+    # Longer than whole seconds of timestamps can blur, so that the lead time becomes the start-up time.
+    _service(cluster, namespace, start_seconds=10, product=H100, horizon="1s")
+    first = cluster.status(namespace, "chat")
+    assert [a.started for a in first.assignments] == [True]
+    forecaster.say(namespace, "chat", load=1.7, p90=3.0)
+    starting = cluster.wait_status(
+        namespace,
+        "chat",
+        lambda s: s.scaling is not None and s.scaling.reason == "Starting" and s.replicas == 2,
+    )
+    assert [a.started for a in starting.assignments] == [True, False]
+    assert scaling.metric("drse_gpu_starting") == GPUS_PER_REPLICA
+    status = cluster.wait_status(namespace, "chat", lambda s: s.ready == "2/2" and len(s.startups) == 2, 60)
+    eventually(lambda: scaling.metric("drse_gpu_starting"), lambda gpus: gpus == 0)
+    assert all(9 <= took <= 60 for took in status.startups)
+    longest = max(status.startups)
+    cluster.wait_status(
+        namespace, "chat", lambda s: s.scaling is not None and s.scaling.lead_seconds == longest
+    )
 
 
 def test_kubectl_scale_is_taken_up_in_mode_auto(

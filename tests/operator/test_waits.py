@@ -123,7 +123,7 @@ def test_a_full_cluster_is_explained_with_numbers_and_order(cluster: Cluster, na
     cluster.job(namespace, "first", resources={"gpusPerReplica": 2, "accelerators": [L40S]})
     message = cluster.wait_reason(namespace, "first", "Reserved", seconds=2)
     assert "needs 2 x NVIDIA L40S" in message and "0 of 4 are free" in message
-    cluster.job(namespace, "second", resources={"gpusPerReplica": 1, "accelerators": [L40S]})
+    cluster.job(namespace, "second", resources={"gpusPerReplica": 2, "accelerators": [L40S]})
     assert f"{namespace}/first goes first" in cluster.wait_reason(namespace, "second", "WaitingForTurn")
     assert cluster.status(namespace, "second").queue.position == 2  # type: ignore[union-attr]
     cluster.delete(kinds.DEEPSEEKJOB, "holder", namespace)

@@ -11,7 +11,7 @@ from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection
 from drse_operator.api.reasons import ScalingReason
 from drse_operator.api.status import Assignment, DeepSeekJobStatus, ScalingStatus
-from drse_operator.scaling.apply import policy_of, scale
+from drse_operator.scaling.apply import policy_of, ready_replicas, scale
 from drse_operator.scaling.policy import Point, Signal
 
 NOW = 1_700_000_000.0
@@ -38,6 +38,7 @@ def make_status(replicas: int = 2, scaling: ScalingStatus | None = None) -> Deep
             device_selection=DeviceSelection.COUNT_ONLY,
             count=2,
             since=times.to_wire(NOW),
+            started=True,
         )
         for i in range(replicas)
     )
@@ -54,6 +55,7 @@ def test_a_decision_becomes_status() -> None:
         forecast_p50=3.0,
         forecast_p90=3.11,
         capacity=4,
+        lead_seconds=600,
         reason=ScalingReason.LOAD_ABOVE_THRESHOLD,
         message="load 3.5 exceeds 80% of 4 GPUs",
         low_since=None,
@@ -115,7 +117,39 @@ def test_bounds_are_read_from_the_spec() -> None:
             horizon="1h",
             stabilizationWindow="90s",
             policy="Reactive",
-        )
+        ),
+        DeepSeekJobStatus(),
     )
     assert (policy.min_replicas, policy.max_replicas, policy.up_at, policy.down_at) == (2, 5, 0.9, 0.4)
-    assert (policy.horizon, policy.window, policy.use_forecast) == (60.0, 1.5, False)
+    assert (policy.lead, policy.window, policy.use_forecast) == (60.0, 1.5, False)
+
+
+@pytest.mark.parametrize(
+    ("startups", "minutes"),
+    [
+        pytest.param((), 10.0, id="none has started yet: the horizon"),
+        pytest.param((120, 180), 10.0, id="quicker than the horizon"),
+        pytest.param((1200,), 20.0, id="slower than the horizon"),
+        pytest.param((900,) * 9 + (7200,), 15.0, id="one slow node in ten does not set it"),
+        pytest.param((900,) * 8 + (1500,) * 2, 25.0, id="two in ten do"),
+    ],
+)
+def test_the_lead_time_is_what_replicas_take_to_start(startups: tuple[int, ...], minutes: float) -> None:
+    status = make_status().model_copy(update={"startups": startups})
+    assert policy_of(make_spec(), status).lead == minutes
+
+
+def test_a_slow_starter_grows_on_the_farther_forecast() -> None:
+    signal = Signal(2.0, (Point(10, 2.0, 2.2), Point(20, 4.0, 6.0)))
+    quick, slow = make_status(), make_status().model_copy(update={"startups": (1200,)})
+    soon, later = scale(make_spec(), quick, signal, 2, NOW), scale(make_spec(), slow, signal, 2, NOW)
+    assert soon is not None and later is not None
+    assert (soon.desired_replicas, soon.lead_seconds) == (2, 600)
+    assert (later.desired_replicas, later.lead_seconds) == (4, 1200)
+
+
+def test_a_replica_counts_once_all_its_workers_have_started() -> None:
+    status = make_status(3)
+    late = status.assignments[2].model_copy(update={"started": False})
+    status = status.model_copy(update={"assignments": (*status.assignments[:2], late)})
+    assert ready_replicas(status) == 2

@@ -13,12 +13,20 @@ from drse_operator.scaling.policy import Decision, Point, Policy, Signal, State,
 R = ScalingReason
 NOW = 10_000.0
 POLICY = Policy(
-    min_replicas=1, max_replicas=10, up_at=0.8, down_at=0.5, horizon=10, window=10, use_forecast=True
+    min_replicas=1, max_replicas=10, up_at=0.8, down_at=0.5, lead=10, window=10, use_forecast=True
 )
 
 
-def state(desired: int, *, g: int = 2, held: int | None = None, low_since: float | None = None) -> State:
-    return State(g, desired, desired if held is None else held, low_since)
+def state(
+    desired: int,
+    *,
+    g: int = 2,
+    held: int | None = None,
+    ready: int | None = None,
+    low_since: float | None = None,
+) -> State:
+    held = desired if held is None else held
+    return State(g, desired, held, held if ready is None else ready, low_since)
 
 
 def rising(*p90: float, step: int = 5) -> tuple[Point, ...]:
@@ -86,12 +94,59 @@ CASES = [
         id="a rise ahead holds",
     ),
     pytest.param(
-        state(4, held=2), Signal(3.3), 4, R.LOAD_ABOVE_THRESHOLD, id="growth under way is not asked for twice"
+        state(3, held=2), Signal(3.3), 3, R.LOAD_ABOVE_THRESHOLD, id="growth under way is not asked for twice"
     ),
     pytest.param(
         state(4, held=2), Signal(6.5), 5, R.LOAD_ABOVE_THRESHOLD, id="growth under way that is not enough"
     ),
-    pytest.param(state(2, held=0), Signal(0.0), 2, R.WITHIN_THRESHOLDS, id="nothing held, nothing decided"),
+    pytest.param(
+        state(7),
+        Signal(11.3),
+        9,
+        R.LOAD_ABOVE_THRESHOLD,
+        id="a large fleet does not creep: at least 15 % more",
+    ),
+    pytest.param(state(6), Signal(9.7), 7, R.LOAD_ABOVE_THRESHOLD, id="a small one grows by one as it needs"),
+    pytest.param(state(2, held=0), Signal(0.0), 2, R.STARTING, id="nothing held, nothing decided"),
+    pytest.param(state(2, ready=0), Signal(9.0), 2, R.STARTING, id="none serves yet: its load means nothing"),
+    pytest.param(
+        state(2, ready=0),
+        Signal(None, frozen=R.LOAD_UNKNOWN),
+        2,
+        R.STARTING,
+        id="none serves, none is measured",
+    ),
+    pytest.param(
+        state(4, ready=2), Signal(3.3), 4, R.STARTING, id="those that start are enough, and it says so"
+    ),
+    pytest.param(
+        state(4, ready=2, low_since=NOW - 600),
+        Signal(2.1),
+        4,
+        R.WITHIN_THRESHOLDS,
+        id="those that start are not idle capacity",
+    ),
+    pytest.param(
+        state(4, ready=2, low_since=NOW - 600),
+        Signal(1.0),
+        2,
+        R.BELOW_THRESHOLD,
+        id="those that serve are idle: fewer, the starting ones first",
+    ),
+    pytest.param(
+        state(8, held=2, low_since=NOW - 600),
+        Signal(2.5),
+        4,
+        R.BELOW_THRESHOLD,
+        id="a wish that nobody granted is taken back when the load is gone",
+    ),
+    pytest.param(
+        state(8, held=1, low_since=NOW - 600),
+        Signal(1.9),
+        4,
+        R.BELOW_THRESHOLD,
+        id="even while the load exceeds what little was granted",
+    ),
 ]
 
 
@@ -125,10 +180,18 @@ def test_minimum_keeps_and_says_so() -> None:
 
 def test_the_shrink_looks_as_far_ahead_as_the_window() -> None:
     """Growth looks at the horizon alone, a shrink also at the time until it could be taken back."""
-    patient = replace(POLICY, horizon=5, window=20)
+    patient = replace(POLICY, lead=5, window=20)
     rise_in_15_minutes = Signal(1.0, rising(1.0, 1.0, 5.0))
     decision = decide(patient, state(4, low_since=NOW - 1200), rise_in_15_minutes, NOW)
     assert (decision.desired, decision.reason) == (4, R.WITHIN_THRESHOLDS)
+
+
+def test_a_longer_lead_sees_further() -> None:
+    """The point that reaches the lead time counts, though none lies on it."""
+    signal = Signal(1.0, rising(1.0, 1.0, 5.0))
+    assert decide(POLICY, state(2), signal, NOW).desired == 2
+    decision = decide(replace(POLICY, lead=12.5), state(2), signal, NOW)
+    assert (decision.desired, decision.reason) == (4, R.FORECAST_ABOVE_THRESHOLD)
 
 
 def test_reactive_policy_ignores_the_forecast() -> None:

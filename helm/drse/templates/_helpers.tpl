@@ -15,6 +15,7 @@
 
 {{- define "drse.operator" -}}{{ include "drse.fullname" . }}-operator{{- end -}}
 {{- define "drse.forecaster" -}}{{ include "drse.fullname" . }}-forecaster{{- end -}}
+{{- define "drse.console" -}}{{ include "drse.fullname" . }}-console{{- end -}}
 
 {{- define "drse.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -91,4 +92,17 @@ readinessProbe:
     path: /readyz
     port: http
   {{- toYaml .readinessProbe | nindent 2 }}
+{{- end -}}
+
+{{/* What stands before the uids of the boards. */}}
+{{- define "drse.uidPrefix" -}}
+{{- with .Values.dashboards.uidPrefix }}{{ . }}-{{ end -}}
+{{- end -}}
+
+{{- define "drse.egressToDns" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
 {{- end -}}

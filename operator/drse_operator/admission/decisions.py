@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -48,13 +48,17 @@ class ReleaseReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Take replicas away from a job; its GPUs are free when their pods and claims are gone."""
+    """Take replicas away from a job; its GPUs are free when their pods and claims are gone.
+
+    ``taker`` is the job they are taken back for.
+    """
 
     key: JobKey
     uid: str
     replicas: tuple[int, ...]
     reason: ReleaseReason
     message: str
+    taker: JobKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,29 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """How many jobs of a flow wait for one reason, and for how many GPUs.
+
+    ``kinds`` are the kinds of accelerator that would do; none for jobs that take no part: they wait for their
+    user, for time to pass, or for what the cluster could not give even if it were empty.
+    """
+
+    flow: FlowKey
+    reason: WaitReason
+    kinds: frozenset[str]
+    jobs: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Whose waits a plan is to explain: these jobs, and everybody who waits in these queues."""
+
+    uids: Collection[str] = ()
+    queues: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the next snapshot has to bring back: see :class:`~drse_operator.admission.snapshot.Snapshot`.
 
@@ -93,9 +120,14 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The decisions made from one snapshot, assignments in the order they were promised."""
+    """The decisions made from one snapshot, assignments in the order they were promised.
+
+    ``wait`` explains everybody who waits, or whom the plan was asked about; ``pending`` counts them all, by
+    queue and reason.
+    """
 
     assign: tuple[Assign, ...] = ()
     release: tuple[Release, ...] = ()
     wait: tuple[Wait, ...] = ()
+    pending: tuple[Pending, ...] = ()
     memory: Memory = Memory()

@@ -66,6 +66,8 @@ class Pass:
         #: one found to be such a flow in this turn.
         self._last: set[FlowKey] = set()
         self._put_off: FlowKey | None = None
+        #: Kinds that somebody waits for who came by its tag; and those that anybody waits for.
+        self._in_turn = 0
         self._covered = 0
         self._carried = 0
         self._by_pool: dict[Pool, Reservation] = {}
@@ -89,7 +91,7 @@ class Pass:
         for flow in self._state.flows.values():
             if flow.groups and flow.key.queue in self.outcome.limited:
                 # Its own limit keeps it from starting, not the others: that earns it nothing either.
-                self._state.lift(flow, next(iter(flow.groups.values())).ask)
+                self._state.lift(flow, min(flow.groups.values(), key=lambda g: g.records[0]).ask)
         return self.outcome
 
     def _turn(self, flow: Flow) -> tuple[bool, float, tuple[float, float, str], FlowKey]:
@@ -175,23 +177,28 @@ class Pass:
 
     def _beyond_cap(self, flow: Flow, ask: Ask) -> bool:
         for blocked in self.outcome.blocked:
-            if blocked.mask & ask.mask:
-                if flow.finish > blocked.start + self._cap:
-                    self.outcome.capped.setdefault(flow.key, blocked)
-                    return True
-                return False
+            if blocked.mask & ask.mask and flow.finish > blocked.start + self._cap:
+                self.outcome.capped.setdefault(flow.key, blocked)
+                return True
         return False
 
     def _block(self, record: Record, ask: Ask, start: float) -> bool:
         """Nobody behind may do a blocked job harm. True when GPUs are now reserved for it."""
-        if ask.mask & ~self._covered:
-            self.outcome.blocked.append(Blocked(ask.mask & ~self._covered, start, record))
+        # Whoever came by a guarantee may have any tag: it does not stand for those who come by theirs.
+        known = self._in_turn if self._in_order else self._covered
+        if ask.mask & ~known:
+            self.outcome.blocked.append(Blocked(ask.mask & ~known, start, record))
             self._covered |= ask.mask
+            self._in_turn |= ask.mask if self._in_order else 0
         if ask.mask & self._carried:
             return False
         reservation = reserve(record.job.uid, ask, self._now)
         if reservation is None:
             return False
+        if self._in_order:
+            # The turn is taken although nobody starts yet. Whoever begins to wait later comes after it: else
+            # newcomers of other flows would use up what is being kept free, and it would have to wait anew.
+            self._come_to(ask, start)
         self._carried |= ask.mask
         self.outcome.reservations[record.job.uid] = reservation
         for pool, holds in reservation.parts:
@@ -199,6 +206,11 @@ class Pass:
             pool.set_caps({n: spare(pool.slots[n], gpus, reservation.start) for n, gpus in holds.items()})
         self._windows.clear()
         return True
+
+    def _come_to(self, ask: Ask, tag: float) -> None:
+        """The order has come to this start tag, for all kinds that the ask could use."""
+        for _, pool in ask.options:
+            pool.virtual = max(pool.virtual, tag)
 
     # -- room ------------------------------------------------------------------------------------------
 
@@ -283,9 +295,8 @@ class Pass:
             # Only a smaller shape would do, and it has no room: as if the whole queue waited for its limit.
             self.outcome.limited[job.queue] = record
             return False
-        if self._in_order and not ask.mask & self._covered:
-            for _, pool in ask.options:
-                pool.virtual = max(pool.virtual, self._tag)
+        if self._in_order and not ask.mask & self._in_turn:
+            self._come_to(ask, self._tag)
         replicas, length = record.replicas, record.estimate.expected
         length = self._state.rules.quantum if job.task_type.serves else length
         charges = [length * self._state.share(shape) for shape, _, _ in found]

@@ -19,7 +19,7 @@ DEFAULT_CONSERVATIVE = 24 * 3600.0
 #: Samples that a level needs before it is believed, and how many of the latest it keeps.
 _ENOUGH = 10
 _KEPT = 200
-_CONSERVATIVE = 0.9
+_CONSERVATIVE = 0.75
 #: Stated durations are taken at their word until so many have been compared with the truth, and when they
 #: turn out to be it (mean squared deviation of the logarithm).
 _CALIBRATED = 30
@@ -30,8 +30,9 @@ _EXACT = 1e-9
 class Estimate:
     """Seconds that one attempt of a job is taken to hold its GPUs; infinite for services.
 
-    ``order`` places the job in its flow, ``expected`` is charged and says when its GPUs may come free,
-    ``conservative`` is how long it may stay when it is let in before others.
+    ``order`` places the job in its flow: of jobs of which nothing is stated the mean of like ones, since the
+    shortest *expected* time goes first (Rothkopf 1966); ``expected`` is charged and says when its GPUs may
+    come free; ``conservative`` is how long it may stay when it is let in before others.
     """
 
     order: float
@@ -44,15 +45,23 @@ SERVICE = Estimate(_ENDLESS, _ENDLESS, _ENDLESS)
 
 
 class _Window:
-    """Quantiles of the latest samples."""
+    """Mean and quantiles of the latest samples."""
 
-    __slots__ = ("latest", "ordered")
+    __slots__ = ("_mean", "latest", "ordered")
 
     def __init__(self) -> None:
         self.latest: deque[float] = deque()
         self.ordered: list[float] = []
+        self._mean: float | None = None
+
+    @property
+    def mean(self) -> float:
+        if self._mean is None:
+            self._mean = math.fsum(self.ordered) / len(self.ordered)
+        return self._mean
 
     def add(self, value: float) -> None:
+        self._mean = None
         self.latest.append(value)
         insort(self.ordered, value)
         if len(self.latest) > _KEPT:
@@ -136,8 +145,7 @@ class Durations:
         for level in _levels(job.queue, str(job.task_type), job.model, gpus):
             window = self._levels.get(level)
             if window is not None and len(window) >= _ENOUGH:
-                median = window.quantile(0.5)
-                return Estimate(median, median, window.quantile(_CONSERVATIVE))
+                return Estimate(window.mean, window.quantile(0.5), window.quantile(_CONSERVATIVE))
         return Estimate(DEFAULT, DEFAULT, DEFAULT_CONSERVATIVE)
 
 

@@ -7,16 +7,18 @@ engine through a whole trace. Both ways give the same decisions (a property test
 
 from __future__ import annotations
 
-from drse_operator.admission.decisions import Memory, Plan
+from drse_operator.admission.decisions import Memory, Plan, Tell, Wait
 from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.durations import Durations
 from drse_operator.admission.ledger import Rules
+from drse_operator.admission.persistence import durations as learned
 from drse_operator.admission.persistence import memory, restore, snapshot
 from drse_operator.admission.preemption import preempt
 from drse_operator.admission.snapshot import Snapshot
 from drse_operator.admission.state import State
+from drse_operator.admission.sync import sync
 from drse_operator.admission.units import scale_down
-from drse_operator.admission.waits import waits
+from drse_operator.admission.waits import Waiting
 
 DEFAULT_RULES = Rules()
 
@@ -26,17 +28,17 @@ class Engine:
 
     def __init__(self, now: float, rules: Rules = DEFAULT_RULES) -> None:
         self.state = State(rules, now)
+        self._waiting: Waiting | None = None
 
     @classmethod
     def of(
         cls, snapshot: Snapshot, now: float, rules: Rules = DEFAULT_RULES, durations: Durations | None = None
     ) -> Engine:
-        """An engine that knows exactly what the snapshot says; and of durations what it is given."""
+        """An engine that knows exactly what the snapshot says; ``durations`` saves making them anew."""
         began = min((j.queued_at for j in snapshot.jobs if j.mark is None), default=now)
         clock_at = snapshot.clock_at if snapshot.clock_at is not None else began
         engine = cls(now, rules)
-        if durations is not None:
-            engine.state.durations = durations
+        engine.state.durations = learned(snapshot.learned) if durations is None else durations
         restore(engine.state, snapshot, min(clock_at, now))
         return engine
 
@@ -46,19 +48,45 @@ class Engine:
         self.state.expect_longer()
         return Pass(self.state, now, keep).run()
 
-    def plan(self, now: float) -> Plan:
-        """Decide at ``now``, and say why the others wait."""
-        jobs = sorted((r.job for r in self.state.records.values() if r.job.holdings), key=lambda j: j.order)
+    def sync(self, snapshot: Snapshot, now: float, durations: Durations | None = None) -> None:
+        """Take over what has changed since the last snapshot; ``durations`` if they are others."""
+        self.state.now = max(self.state.now, now)
+        waiting = [key for key, flow in self.state.flows.items() if flow.groups]
+        sync(self.state, snapshot, waiting, durations)
+
+    def plan(self, now: float, tell: Tell | None = None) -> Plan:
+        """Decide at ``now``, and say why the others wait: all of them, or those in ``tell`` and those who
+        were decided upon. In the latter case the memory in the plan is without ghosts.
+        """
+        state = self.state
+        jobs = sorted((record.job for record in state.surplus.values()), key=lambda j: j.order)
         releases = tuple(release for job in jobs for release in scale_down(job))
         outcome = self.decide(now)
         if not releases:
             # What is given up of itself may be enough; the next plan will see.
-            releases = preempt(self.state, outcome, now)
-        return Plan(tuple(outcome.assigns), releases, waits(self.state, outcome, now), self.memory())
+            releases = preempt(state, outcome, now)
+        self._waiting = waiting = Waiting(state, outcome, now)
+        if tell is not None:
+            decided = {*(a.uid for a in outcome.assigns), *(r.uid for r in releases), *outcome.reservations}
+            tell = Tell({*tell.uids, *decided}, tell.queues)
+        return Plan(
+            tuple(outcome.assigns),
+            releases,
+            waiting.tell(tell),
+            waiting.pending(),
+            memory(state, exact=False, ghosts=tell is None),
+        )
 
-    def memory(self) -> Memory:
-        """What an engine that takes over from this one has to know besides the jobs and the cluster."""
-        return memory(self.state)
+    def first(self, count: int) -> tuple[Wait, ...]:
+        """The first so many of each queue after the last plan, in the order of their turns."""
+        return () if self._waiting is None else self._waiting.first(count)
+
+    def memory(self, exact: bool = False) -> Memory:
+        """What an engine that takes over from this one has to know besides the jobs and the cluster.
+
+        Few enough to be written down, unless it has to be ``exact``.
+        """
+        return memory(self.state, exact)
 
     def snapshot(self) -> Snapshot:
         """The state as a snapshot, from which an equal engine can be built."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 
 from drse_operator.admission.decisions import Eta
 from drse_operator.admission.durations import Durations
@@ -35,7 +34,7 @@ def forward(
     steps: int = 2000,
 ) -> dict[str, float]:
     """Expected starts (seconds since the epoch) of the jobs ``asked``, as far as ``steps`` events reach."""
-    engine = Engine.of(replace(snapshot, ended=()) if durations else snapshot, now, rules, durations)
+    engine = Engine.of(snapshot, now, rules, durations)
     ends: list[tuple[float, str]] = []
     for uid, record in engine.state.records.items():
         for unit in record.units.values():
@@ -67,6 +66,20 @@ class Calibration:
         self.kept = 0
         self._latest: deque[float] = deque()
         self._ratios: list[float] = []
+
+    @classmethod
+    def resume(cls, told: int, kept: int, ratios: Iterable[float]) -> Calibration:
+        """One that goes on where another stopped; ``ratios`` are its latest, the last of all last."""
+        resumed = cls()
+        resumed.told, resumed.kept = told, kept
+        resumed._latest = deque(ratios)
+        resumed._ratios = sorted(resumed._latest)
+        return resumed
+
+    @property
+    def latest(self) -> tuple[float, ...]:
+        """Real wait / forecast wait of the latest jobs, the last of all last."""
+        return tuple(self._latest)
 
     @property
     def coverage(self) -> float | None:

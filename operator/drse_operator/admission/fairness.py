@@ -23,6 +23,8 @@ class FairnessMeter(Generic[FlowT]):
     def __init__(self, lead_cap: float) -> None:
         self.used = 0.0
         self.worst: tuple[FlowT, FlowT] | None = None
+        #: The same of the pairs that a flow is in.
+        self.used_by: dict[FlowT, float] = {}
         self._cap = lead_cap
         self._service: dict[FlowT, float] = {}
         self._largest: dict[FlowT, float] = {}
@@ -32,6 +34,10 @@ class FairnessMeter(Generic[FlowT]):
         #: Of each pair (by order of first sight): lowest and highest lead while both wait.
         self._extremes: dict[tuple[FlowT, FlowT], list[float]] = {}
         self._order: dict[FlowT, int] = {}
+
+    def allow(self, lead_cap: float) -> None:
+        """The cap is this from now on. A smaller one changes no lead that there is: the largest counts."""
+        self._cap = max(self._cap, lead_cap)
 
     def backlogged(self, flow: FlowT, waits: bool, weight: float) -> None:
         """Whether the flow has work waiting from now on."""
@@ -71,6 +77,8 @@ class FairnessMeter(Generic[FlowT]):
             errors = self._worst_error.get(flow, 0.0) + self._worst_error.get(other, 0.0)
             bound = self._largest[flow] + self._largest[other] + 2 * errors + 2 * self._cap
             used = (extremes[1] - extremes[0]) / bound if bound else 0.0
+            for one in pair:
+                self.used_by[one] = max(self.used_by.get(one, 0.0), used)
             if used > self.used:
                 self.used, self.worst = used, pair
 

@@ -67,20 +67,32 @@ class Record:
 class Group:
     """Jobs of one flow that ask for the same, in order."""
 
-    __slots__ = ("ask", "durations", "records")
+    __slots__ = ("ask", "durations", "lacking", "milliseconds", "records")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
         self.records: SortedList[tuple[Rank, Record]] = SortedList()
         self.durations: SortedList[float] = SortedList()
+        #: Replicas that all of them lack, and their expected durations: whole numbers, so that sums are the
+        #: same however they came about.
+        self.lacking = 0
+        self.milliseconds = 0
 
     def add(self, record: Record) -> None:
         self.records.add((record.rank, record))
         self.durations.add(record.estimate.conservative)
+        self.lacking += record.lacking
+        self.milliseconds += _milliseconds(record.estimate.expected)
 
     def remove(self, record: Record) -> None:
         self.records.remove((record.rank, record))
         self.durations.remove(record.estimate.conservative)
+        self.lacking -= record.lacking
+        self.milliseconds -= _milliseconds(record.estimate.expected)
+
+    def before(self, record: Record) -> int:
+        """How many of the group come before a record of the flow."""
+        return self.records.bisect_left((record.rank, record))
 
     @property
     def first(self) -> Record:
@@ -91,6 +103,11 @@ class Group:
         if self.durations[0] > seconds:
             return None
         return next((r for _, r in self.records if r.estimate.conservative <= seconds), None)
+
+
+def _milliseconds(seconds: float) -> int:
+    """A year stands for ever."""
+    return round(1000 * min(seconds, 365 * 86400.0))
 
 
 @dataclass(slots=True, eq=False)

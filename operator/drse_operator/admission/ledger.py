@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -14,6 +15,7 @@ from drse_operator.admission.flows import Flow, Record, Unit
 from drse_operator.admission.pools import FAR, KindId, Pool, kind_id
 from drse_operator.admission.snapshot import Device, Ended, FlowKey, Holding, Job, Queue
 from drse_operator.admission.sojourn import ProcessorSharing
+from drse_operator.admission.units import gpus_asked
 from drse_operator.sizing.shapes import Shape
 
 
@@ -49,9 +51,13 @@ class Ledger:
         #: GPUs, bytes of memory and TFLOPS of the cluster.
         self.totals = (1.0, 1.0, 1.0)
         self.service_gpus = 0
+        #: What kinds had come to of which no node is left (``Pool.virtual``).
+        self.former_virtual: dict[str, float] = {}
         self._serial = count()
         self._overdue: list[tuple[float, int, str, int]] = []
-        self._quanta: list[tuple[float, int, str, int]] = []
+        self._quanta: list[tuple[float, str, int, int]] = []
+        #: Who holds GPUs of a node, by serial number.
+        self._on_node: dict[str, dict[int, Unit]] = defaultdict(dict)
 
     # -- tags ------------------------------------------------------------------------------------------
 
@@ -96,24 +102,42 @@ class Ledger:
         self.held[record.job.queue] += unit.gpus
         return unit
 
-    def adopt(self, record: Record, replica: int) -> None:
-        """A replica that a new record holds already."""
-        mine = sorted((h for h in record.job.holdings if h.replica == replica), key=lambda h: h.worker)
-        shape = self._shape_of(record.job, mine)
+    def take_over(self, record: Record) -> bool:
+        """Make the record's units what its job says it holds; True when that changed anything.
+
+        Nothing is charged or paid back: what happened to the GPUs is told with the nodes and with who ended.
+        """
+        held: dict[int, list[Holding]] = defaultdict(list)
+        for holding in record.job.holdings:
+            held[holding.replica].append(holding)
+        changed = False
+        for replica in [r for r in record.units if r not in held]:
+            self._retire(record, replica)
+            changed = True
+        for replica in sorted(held):
+            changed |= self._adopt(record, replica, sorted(held[replica], key=lambda h: h.worker))
+        return changed
+
+    def _adopt(self, record: Record, replica: int, mine: list[Holding]) -> bool:
+        """A replica holds these GPUs; False when that is known. Those on nodes that are gone do not count."""
+        known, shape = record.units.get(replica), self._shape_of(record.job, mine)
         if shape is None:
-            return
+            if known is not None:
+                self._retire(record, replica)
+            return known is not None
         since = mine[0].since if mine[0].since is not None else record.job.started_at
-        known = [h.charged for h in mine if h.charged is not None]
-        cost = self.share(shape) * min(record.estimate.expected, self.rules.quantum * 6)
+        costs = [h.charged for h in mine if h.charged is not None]
+        share, estimate = self.share(shape), record.estimate
+        charged = sum(costs) if costs else share * min(estimate.expected, self.rules.quantum * 6)
+        if known is not None:
+            same = [(name, gpus) for name, gpus, _ in known.places] == [(h.node, h.count) for h in mine]
+            if same and (known.since, known.share, known.estimate) == (since, share, estimate):
+                known.shape, known.charged = shape, charged
+                return False
+            self._retire(record, replica)
         places = tuple((h.node, h.count, ()) for h in mine)
-        self._new_unit(
-            record,
-            shape,
-            replica,
-            places,
-            self.now if since is None else since,
-            sum(known) if known else cost,
-        )
+        self._new_unit(record, shape, replica, places, self.now if since is None else since, charged)
+        return True
 
     def _shape_of(self, job: Job, holdings: list[Holding]) -> Shape | None:
         for shape in job.shapes:
@@ -138,14 +162,21 @@ class Ledger:
         )
         record.units[replica] = unit
         self.hold(unit)
+        for name, _, _ in places:
+            self._on_node[name][unit.serial] = unit
         if serves:
             self.service_gpus += unit.gpus
-            quantum = self.rules.quantum
-            begun = max(0, math.floor((self.charged_until - since) / quantum))
-            heapq.heappush(self._quanta, (since + (begun + 1) * quantum, unit.serial, uid, replica))
+            number = max(0, math.floor((self.charged_until - since) / self.rules.quantum)) + 1
+            # Dividing rounds; what is due by now has been charged.
+            number += since + number * self.rules.quantum <= self.charged_until
+            self._expect_quantum(unit, number)
         else:
             heapq.heappush(self._overdue, (end, unit.serial, uid, replica))
         return unit
+
+    def _expect_quantum(self, unit: Unit, number: int) -> None:
+        due = unit.since + number * self.rules.quantum
+        heapq.heappush(self._quanta, (due, unit.uid, unit.replica, unit.serial))
 
     def hold(self, unit: Unit, only: str | None = None, pool: Pool | None = None) -> None:
         mine = self.pools.get(kind_id(unit.shape.kind))
@@ -155,29 +186,45 @@ class Ledger:
             if only is None or name == only:
                 mine.hold(name, unit.end, unit.serial, gpus)
 
+    def holders_on(self, node: str) -> Iterable[Unit]:
+        """Units of ours with GPUs of a node."""
+        return self._on_node.get(node, {}).values()
+
     def free(self, record: Record, replica: int) -> None:
         """A replica's GPUs are free; its flow is charged what it really took."""
-        unit = record.units.pop(replica)
-        self.vacating.discard((record.job.uid, replica))
+        unit = self._retire(record, replica)
         pool = self.pools.get(kind_id(unit.shape.kind))
         for name, gpus, devices in unit.places:
             if pool is not None:
-                pool.unhold(name, unit.end, unit.serial, gpus)
                 pool.give(name, gpus, devices)
         self.held[record.job.queue] -= unit.gpus
-        flow = self.flows[record.job.flow]
+        if not record.job.task_type.serves:
+            flow = self.flows[record.job.flow]
+            self.charge(flow, (self.now - unit.since) * unit.share - unit.charged)
+
+    def _retire(self, record: Record, replica: int) -> Unit:
+        """A replica holds nothing any more."""
+        unit = record.units.pop(replica)
+        self.vacating.discard((unit.uid, replica))
+        pool = self.pools.get(kind_id(unit.shape.kind))
+        for name, gpus, _ in unit.places:
+            if pool is not None:
+                pool.unhold(name, unit.end, unit.serial, gpus)
+            on_node = self._on_node[name]
+            on_node.pop(unit.serial, None)
+            if not on_node:
+                del self._on_node[name]
         if record.job.task_type.serves:
             self.service_gpus -= unit.gpus
-        else:
-            self.charge(flow, (self.now - unit.since) * unit.share - unit.charged)
+        return unit
 
     def learn(self, record: Record) -> None:
         job = record.job
         seconds = self.now - min(u.since for u in record.units.values())
-        gpus = max(1, job.wanted * min((s.gpus for s in job.shapes), default=1))
+        gpus = gpus_asked(job)
         if not job.task_type.serves:
             self.sharing.advance(self.now)
-            self.sharing.correct(job.flow, record.member, seconds)
+            record.member = self.sharing.correct(job.flow, record.member, seconds)
         self.durations.learn(
             Ended(
                 job.uid, job.queue, job.task_type, gpus, seconds, self.now, job.model, job.expected_duration
@@ -190,6 +237,7 @@ class Ledger:
         """Charge services for the quanta that have begun."""
         while self._quanta and self._quanta[0][0] <= self.now:
             self._charge_quantum(*heapq.heappop(self._quanta))
+        self.charged_until = self.now
 
     def expect_longer(self) -> None:
         """Holders that should have ended by now are taken to need twice as long as thought, and so on."""
@@ -206,7 +254,7 @@ class Ledger:
             self.hold(unit)
             heapq.heappush(self._overdue, (unit.end, serial, uid, replica))
 
-    def _charge_quantum(self, due: float, serial: int, uid: str, replica: int) -> None:
+    def _charge_quantum(self, due: float, uid: str, replica: int, serial: int) -> None:
         unit = self._unit(serial, uid, replica)
         if unit is None:
             return
@@ -217,7 +265,7 @@ class Ledger:
         if not flow.groups:
             flow.finish = max(flow.finish, pool.virtual)
         self.charge(flow, cost)
-        heapq.heappush(self._quanta, (due + self.rules.quantum, serial, uid, replica))
+        self._expect_quantum(unit, round((due - unit.since) / self.rules.quantum) + 1)
 
     def _unit(self, serial: int, uid: str, replica: int) -> Unit | None:
         record = self.records.get(uid)

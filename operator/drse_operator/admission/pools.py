@@ -31,10 +31,15 @@ def kind_id(kind: AcceleratorKind) -> KindId:
     return str(kind.vendor), kind.product, kind.memory
 
 
+def kind_name(kind: KindId) -> str:
+    """How a kind is called in what is remembered."""
+    return "/".join(map(str, kind))
+
+
 class Slot:
     """The GPUs of the pool's kind on one node."""
 
-    __slots__ = ("cap", "devices", "ends", "free", "held", "name", "node", "shown")
+    __slots__ = ("cap", "devices", "ends", "free", "held", "name", "node", "shown", "touched")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -47,6 +52,8 @@ class Slot:
         #: (expected end, serial number, GPUs) of each worker of ours, soonest first.
         self.ends: list[tuple[float, int, int]] = []
         self.held = 0
+        #: Something was taken or given back since the node was told.
+        self.touched = False
         self.devices = list(_packed(node)) if node.selection is DeviceSelection.EXACT else None
 
     @property
@@ -61,6 +68,7 @@ class Pool:
     def __init__(self, kind: AcceleratorKind) -> None:
         self.kind = kind
         self.id = kind_id(kind)
+        self.name = kind_name(self.id)
         self.slots: dict[str, Slot] = {}
         #: Start tag of the last dispatch in order that could have used this kind.
         self.virtual = 0.0
@@ -78,6 +86,14 @@ class Pool:
         self._index.add((slot.shown, slot.name))
         self.version += 1
         return slot
+
+    def refresh(self, slot: Slot, node: Node) -> None:
+        """The node is as it was but for who holds its GPUs; what ours hold there stands."""
+        slot.node = node
+        slot.touched = False
+        slot.devices = list(_packed(node)) if node.selection is DeviceSelection.EXACT else None
+        if slot.free != node.free_count:
+            self._set_free(slot, node.free_count)
 
     def drop(self, name: str) -> None:
         """Forget a node."""
@@ -172,6 +188,7 @@ class Pool:
     def take(self, name: str, gpus: int) -> tuple[Device, ...]:
         """Take free GPUs of a node; names them where devices can be named."""
         slot = self.slots[name]
+        slot.touched = True
         self._set_free(slot, slot.free - gpus)
         if slot.devices is None:
             return ()
@@ -183,6 +200,7 @@ class Pool:
         slot = self.slots.get(name)
         if slot is None:
             return
+        slot.touched = True
         self._set_free(slot, min(slot.node.capacity, slot.free + gpus))
         if slot.devices is not None:
             slot.devices = list(_by_group((*slot.devices, *devices)))

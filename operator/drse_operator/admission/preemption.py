@@ -39,7 +39,7 @@ class Victim:
 
 def preempt(state: State, outcome: Outcome, now: float) -> tuple[Release, ...]:
     """Releases that make room for one waiting job; none while earlier ones are still being cleared away."""
-    if state.vacating or any(r.job.clearing for r in state.records.values()):
+    if state.vacating or state.clearing:
         return ()
     for record in _heads(state, outcome):
         chosen = _choose(state, record, now)
@@ -150,4 +150,4 @@ def _release(victim: Victim, taker: Record) -> Release:
     replicas = tuple(sorted(unit.replica for unit in victim.units))
     right = "its queue's guarantee" if job.queue != taker.job.queue else "a higher priority"
     message = f"{victim.gpus} GPUs go to {taker.job.key}, which has {right}"
-    return Release(job.key, job.uid, replicas, ReleaseReason.PREEMPTED, message)
+    return Release(job.key, job.uid, replicas, ReleaseReason.PREEMPTED, message, taker.job.key)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import islice
 
 from drse_operator.api.enums import DeviceSelection, TaskType, TopologyMode, TopologyScope
+from drse_operator.api.enums import Ordering as Ordering
+from drse_operator.api.enums import Preemption as Preemption
 from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import AcceleratorKind, Refusal, Shape
 
@@ -47,20 +48,6 @@ class Node:
         if scope is TopologyScope.NODE:
             return f"node:{self.name}"
         return self.domains.get(scope) or f"node:{self.name}"
-
-
-class Ordering(StrEnum):
-    """Order of the jobs of one flow, below their priority."""
-
-    FAIR_SOJOURN = "FairSojourn"
-    FIFO = "Fifo"
-
-
-class Preemption(StrEnum):
-    """Whether jobs of a queue with a higher priority may take GPUs from those with a lower one."""
-
-    NEVER = "Never"
-    LOWER_PRIORITY = "LowerPriority"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -186,22 +173,25 @@ class FlowState:
     """What is remembered of a flow, from plan to plan.
 
     ``finish`` is its finish tag (seconds of the whole cluster per unit of weight), ``waiting`` whether it had
-    work waiting, ``virtual`` its virtual clock at the snapshot's ``clock_at``, ``ghosts`` the (key, GPUs) of
-    jobs that have ended although equal sharing would still run them.
+    work waiting, ``virtual`` its virtual clock at the snapshot's ``clock_at`` and ``rate`` how fast that ran,
+    ``ghosts`` the (key, GPUs) of jobs that have ended although equal sharing would still run them.
     """
 
     finish: float = 0.0
     waiting: bool = False
     virtual: float = 0.0
     ghosts: tuple[tuple[float, int], ...] = ()
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job that ran to its end: durations are learned from it, and its flow's charge is made exact.
+    """Replicas that gave their GPUs back: their flow's charge is made exact, and durations are learned.
 
-    ``seconds`` is how long it held its GPUs; ``share`` the dominant share of the cluster that it held and
-    ``charged`` what its flow was charged for it (None where unknown: then nothing is corrected).
+    ``seconds`` is how long they held their GPUs; ``gpus`` what their job asks for in all; ``used`` what they
+    really took and ``charged`` what their flow was charged for them, both in seconds of the whole cluster
+    (None where unknown: then nothing is corrected). ``expected`` is the duration that the user stated.
+    ``completed``: the job ran to its end; ``mark`` is its place, which equal sharing may still hold for it.
     """
 
     uid: str
@@ -212,8 +202,11 @@ class Ended:
     ended_at: float
     model: str = ""
     expected: float | None = None
-    share: float | None = None
+    used: float | None = None
     charged: float | None = None
+    completed: bool = True
+    mark: Mark | None = None
+    replicas: tuple[int, ...] = ()
 
     @property
     def flow(self) -> FlowKey:
@@ -222,18 +215,42 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """How long the latest jobs of a queue took that were alike: (seconds, stated seconds or None) each."""
+
+    queue: str
+    task_type: TaskType
+    model: str
+    gpus: int
+    runs: tuple[tuple[float, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a plan may look at.
 
+    ``vacating`` are the (uid, replica) of work that has given up its GPUs although they are not free yet.
+    ``learned`` is what durations are estimated from, the same object as long as nothing has changed.
     The last four fields are memory that earlier plans left (``Plan.memory``); a snapshot without them plans
-    as if fairness began now. ``virtual_time`` is the start tag that each kind of accelerator has come to;
-    ``clock_at`` when flows' clocks were read (seconds since the epoch).
+    as if fairness began now. ``ended`` is what has ended since that memory was made; ``virtual_time`` is the
+    start tag that each kind of accelerator has come to; ``clock_at`` when flows' clocks were read (seconds
+    since the epoch).
     """
 
     nodes: tuple[Node, ...]
     queues: Mapping[str, Queue]
     jobs: tuple[Job, ...]
+    vacating: frozenset[tuple[str, int]] = frozenset()
+    learned: tuple[Learned, ...] = ()
     ended: tuple[Ended, ...] = ()
     flows: Mapping[FlowKey, FlowState] = field(default_factory=dict)
     virtual_time: Mapping[str, float] = field(default_factory=dict)
     clock_at: float | None = None
+    _by_uid: dict[str, Job] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    @property
+    def by_uid(self) -> Mapping[str, Job]:
+        """The jobs by uid."""
+        if len(self._by_uid) != len(self.jobs):
+            self._by_uid.update((job.uid, job) for job in self.jobs)
+        return self._by_uid

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from drse_operator.admission.aside import Aside, Park
 from drse_operator.admission.asks import Ask, AskTable
 from drse_operator.admission.flows import Flow, Rank, Record
 from drse_operator.admission.ledger import Ledger, Rules
 from drse_operator.admission.pools import Pool, kind_id
 from drse_operator.admission.snapshot import (
+    FlowKey,
     Job,
     Mark,
     Node,
@@ -18,18 +20,8 @@ from drse_operator.admission.snapshot import (
     Queue,
 )
 from drse_operator.admission.sojourn import Member
-from drse_operator.admission.units import could_hold, next_unit
+from drse_operator.admission.units import could_hold, gpus_asked, next_unit
 from drse_operator.sizing.shapes import AcceleratorKind
-
-
-class Park:
-    """Why a job that lacks replicas takes no part in a pass."""
-
-    REFUSED = "refused"
-    BACKING_OFF = "backing off"
-    CLEARING = "clearing"
-    EXCEEDS_LIMIT = "exceeds limit"
-    NEVER_FITS = "never fits"
 
 
 class State(Ledger):
@@ -40,22 +32,30 @@ class State(Ledger):
         self.asks = AskTable()
         #: Places in their flow's virtual system that were given to jobs since the engine was made.
         self.marked: dict[str, Mark] = {}
+        self.aside = Aside()
+        #: Jobs that hold more replicas than they want, and those with something still being cleared away.
+        self.surplus: dict[str, Record] = {}
+        self.clearing: set[str] = set()
+        #: Flows that have been waiting all along, so that they are not lifted as those that begin to wait.
+        self.still_waiting: frozenset[FlowKey] = frozenset()
         self._epoch = 0
         self._seen_epoch = -1
-        self._parked: dict[str, Record] = {}
         self._sleeping: list[tuple[float, str]] = []
 
     # -- nodes and queues ------------------------------------------------------------------------------
 
-    def put_node(self, node: Node) -> None:
+    def put_node(self, node: Node) -> Pool:
         """A node appeared or changed. Its free GPUs are those that neither we nor others hold."""
-        pool = self.pools.setdefault(kind_id(node.kind), Pool(node.kind))
+        pool = self.pools.get(kind_id(node.kind))
+        if pool is None:
+            pool = self.pools[kind_id(node.kind)] = Pool(node.kind)
+            pool.virtual = self.former_virtual.pop(pool.name, 0.0)
         pool.kind = node.kind
         pool.put(node)
-        for record in self.records.values():
-            for unit in record.units.values():
-                self.hold(unit, only=node.name, pool=pool)
+        for unit in self.holders_on(node.name):
+            self.hold(unit, only=node.name, pool=pool)
         self._epoch += 1
+        return pool
 
     def drop_node(self, kind: AcceleratorKind, name: str) -> None:
         """A node is gone; what ran there is told separately."""
@@ -64,22 +64,37 @@ class State(Ledger):
             pool.drop(name)
             self._epoch += 1
 
+    def drop_empty_pools(self) -> None:
+        """Kinds of which no node is left are as good as unknown; how far they had come is remembered."""
+        for pool in [pool for pool in self.pools.values() if not pool.slots]:
+            self.former_virtual[pool.name] = pool.virtual
+            del self.pools[pool.id]
+
     def put_queue(self, queue: Queue) -> None:
         """A queue appeared or changed. What it holds is taken over only when the queue is new."""
         if queue.name not in self.queues:
             self.held[queue.name] = queue.held
-        self.queues[queue.name] = queue
-        for key, flow in self.flows.items():
-            if key.queue == queue.name:
-                flow.weight = self.weight(key)
-        for record in [r for r in self.records.values() if r.job.queue == queue.name]:
-            self.refile(record)
+        self.refile_all(self.set_queue(queue.name, queue))
 
     def drop_queue(self, name: str) -> None:
         """A queue is gone: its running jobs run on, nobody waits in it any more."""
-        self.queues.pop(name, None)
-        for record in [r for r in self.records.values() if r.job.queue == name]:
-            self.refile(record)
+        self.refile_all(self.set_queue(name, None))
+
+    def set_queue(self, name: str, queue: Queue | None) -> list[Record]:
+        """Take a queue over, or forget it; returns whom to file anew."""
+        if queue is None:
+            self.queues.pop(name, None)
+        else:
+            self.queues[name] = queue
+        for key, flow in self.flows.items():
+            if key.queue == name:
+                flow.weight = self.weight(key)
+                self.sharing.clock(key, flow.weight)
+        moved = [r for r in self.records.values() if r.job.queue == name]
+        for record in moved:
+            self._unfile(record)
+            record.rank = self._rank(record.job, record.member)
+        return moved
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -88,8 +103,12 @@ class State(Ledger):
         old = self.records.get(job.uid)
         if old is not None:
             self._change(old, job)
-            return
-        gpus = max(1, job.wanted * min((s.gpus for s in job.shapes), default=1))
+        else:
+            self.refile(self.enroll(job))
+
+    def enroll(self, job: Job) -> Record:
+        """A job arrived: give it its place and take over what it holds. It has to be filed then."""
+        gpus = gpus_asked(job)
         estimate = self.durations.estimate(job, gpus)
         key, weight = job.flow, self.weight(job.flow)
         if job.mark is not None:
@@ -105,9 +124,9 @@ class State(Ledger):
         self.records[job.uid] = record
         if key not in self.flows:
             self.flows[key] = Flow(key, weight)
-        for replica in job.held_replicas:
-            self.adopt(record, replica)
-        self.refile(record)
+        if job.holdings:
+            self.take_over(record)
+        return record
 
     def drop_job(self, uid: str, ended: bool = False) -> None:
         """A job is gone: it was deleted, or it ran to its end (then its duration is learned)."""
@@ -119,8 +138,27 @@ class State(Ledger):
             self.learn(record)
         for replica in list(record.units):
             self.free(record, replica)
+        self.sharing.haunt(record.job.flow, record.member)
+        self._strike(uid)
+
+    def erase(self, record: Record, seconds: float | None = None) -> None:
+        """A job is gone, and what it held is told otherwise. Equal sharing goes on with it if it ran to its
+        end, after ``seconds``."""
+        self._unfile(record)
+        for replica in list(record.units):
+            self._retire(record, replica)
+        flow = record.job.flow
+        if seconds is None:
+            self.sharing.leave(flow, record.member)
+        else:
+            self.sharing.haunt(flow, self.sharing.correct(flow, record.member, seconds))
+        self._strike(record.job.uid)
+
+    def _strike(self, uid: str) -> None:
         del self.records[uid]
         self.marked.pop(uid, None)
+        self.surplus.pop(uid, None)
+        self.clearing.discard(uid)
 
     def replica_ended(self, uid: str, replica: int) -> None:
         """One replica of a job ran to its end; its GPUs are free."""
@@ -145,25 +183,37 @@ class State(Ledger):
         """Put a job where its next ask belongs: into a group of its flow, or aside with the reason."""
         self._unfile(record)
         job = record.job
+        self._watch(job, record)
         record.lacking = job.lacking
         if not record.lacking:
             return
         parked = self._park(record)
         if parked:
-            record.parked = parked
-            self._parked[job.uid] = record
+            least = min((s.gpus for s in job.shapes), default=0)
+            self.aside.add(record, parked, record.lacking * least)
             if parked == Park.BACKING_OFF:
                 heapq.heappush(self._sleeping, (job.not_before, job.uid))
             return
         flow = self.flows[job.flow]
-        if not flow.groups and record.ask is not None:
+        if not flow.groups and flow.key not in self.still_waiting and record.ask is not None:
             # It begins to wait: being idle has saved it nothing.
             self.lift(flow, record.ask)
         flow.add(record)
 
-    def parked(self) -> Iterable[Record]:
-        """Jobs that lack replicas and take no part in a pass."""
-        return self._parked.values()
+    def refile_all(self, records: Iterable[Record], new: Collection[str] = ()) -> None:
+        """File records, in the order in which they would have come; ``new`` jobs after those known before."""
+        for record in sorted(records, key=lambda r: (r.job.uid in new, r.job.queued_at, r.job.key)):
+            self.refile(record)
+
+    def _watch(self, job: Job, record: Record) -> None:
+        if job.clearing:
+            self.clearing.add(job.uid)
+        else:
+            self.clearing.discard(job.uid)
+        if job.holdings and len(job.held_replicas) > job.wanted - len(job.done):
+            self.surplus[job.uid] = record
+        else:
+            self.surplus.pop(job.uid, None)
 
     def _park(self, record: Record) -> str:
         job, queue = record.job, self.queues.get(record.job.queue)
@@ -186,8 +236,34 @@ class State(Ledger):
     def _unfile(self, record: Record) -> None:
         if record.group is not None:
             self.flows[record.job.flow].remove(record)
-        self._parked.pop(record.job.uid, None)
-        record.parked = ""
+        if record.parked:
+            self.aside.remove(record)
+
+    def resync(self, record: Record, job: Job) -> None:
+        """A known job is now as told, what it holds included. It has to be filed then."""
+        self._unfile(record)
+        member = record.member
+        if job.mark is None:
+            mark = self.marked[job.uid] = Mark(member.arrived, member.key)
+            job = replace(job, mark=mark)
+        else:
+            self.marked.pop(job.uid, None)
+        record.job = job
+        gpus = gpus_asked(job)
+        self.sharing.resize(job.flow, member, gpus)
+        record.estimate = self.durations.estimate(job, gpus)
+        record.rank = self._rank(job, member)
+        if job.holdings or record.units:
+            self.take_over(record)
+
+    def estimate_anew(self, record: Record) -> bool:
+        """What durations are estimated from has changed; True when the record has to be filed for it."""
+        estimate = self.durations.estimate(record.job, gpus_asked(record.job))
+        if estimate == record.estimate:
+            return False
+        self._unfile(record)
+        record.estimate = estimate
+        return True
 
     def _change(self, record: Record, job: Job) -> None:
         if job.flow != record.job.flow:
@@ -202,7 +278,7 @@ class State(Ledger):
     def _rank(self, job: Job, member: Member) -> Rank:
         queue = self.queues.get(job.queue)
         fifo = queue is not None and queue.ordering is Ordering.FIFO
-        return -job.priority, 0.0 if fifo else member.key, job.queued_at, job.key
+        return -job.priority, 0.0 if fifo else member.turn, job.queued_at, job.key
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -210,13 +286,22 @@ class State(Ledger):
         """Time passes: back-offs end, services are charged, holders that outlast their estimate stay on."""
         self.now = max(self.now, now)
         self.count_cluster()
-        self.sharing.set_gpus(max(0, int(self.totals[0]) - self.service_gpus))
+        self.share_gpus()
         self.sharing.advance(self.now)
-        while self._sleeping and self._sleeping[0][0] <= self.now:
-            record = self.records.get(heapq.heappop(self._sleeping)[1])
-            if record is not None and record.parked == Park.BACKING_OFF:
-                self.refile(record)
+        self.refile_all(self.woken())
         self.charge_services()
+
+    def share_gpus(self) -> None:
+        """Equal sharing is over all GPUs that services leave."""
+        self.sharing.set_gpus(max(0, int(self.totals[0]) - self.service_gpus))
+
+    def woken(self) -> list[Record]:
+        """Those whose back-off has ended. They have to be filed then."""
+        woken = []
+        while self._sleeping and self._sleeping[0][0] <= self.now:
+            woken.append(heapq.heappop(self._sleeping)[1])
+        found = (self.records.get(uid) for uid in woken)
+        return [r for r in found if r is not None and r.parked == Park.BACKING_OFF]
 
     # -- what the cluster could hold -------------------------------------------------------------------
 
@@ -234,8 +319,12 @@ class State(Ledger):
 
     def count_cluster(self) -> None:
         """Nodes have changed: count the cluster anew, and see whether jobs set aside fit now, or no more."""
+        self.refile_all(self.recount())
+
+    def recount(self) -> list[Record]:
+        """Count the cluster anew if nodes have changed; returns whom to file anew for it."""
         if self._seen_epoch == self._epoch:
-            return
+            return []
         self._seen_epoch = self._epoch
         gpus, memory, compute = 0, 0, 0
         for pool in self.pools.values():
@@ -243,7 +332,7 @@ class State(Ledger):
             gpus, memory, compute = gpus + n, memory + n * pool.kind.memory, compute + n * pool.kind.tflops
         self.totals = (max(1.0, gpus), max(1.0, memory), max(1.0, compute))
         groups = [g for f in self.flows.values() for g in f.groups.values()]
+        self.asks.keep(group.ask for group in groups)
         gone = [g for g in groups if not self._options(g.ask).options]
         moved = [record for g in gone for _, record in g.records]
-        for record in (*moved, *(r for r in self._parked.values() if r.parked == Park.NEVER_FITS)):
-            self.refile(record)
+        return [*moved, *(r for r in self.aside if r.parked == Park.NEVER_FITS)]

@@ -24,6 +24,11 @@ def next_unit(job: Job) -> tuple[int, ...]:
     return missing[: first or 1]
 
 
+def gpus_asked(job: Job) -> int:
+    """GPUs of all replicas that a job wants, in its smallest shape."""
+    return max(1, job.wanted * min((s.gpus for s in job.shapes), default=1))
+
+
 def could_hold(pool: Pool, shape: Shape, replicas: int, ask: Ask) -> bool:
     """Whether the nodes of a pool would have room if nobody held any of their GPUs.
 

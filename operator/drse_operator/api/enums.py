@@ -98,3 +98,25 @@ class DeviceSelection(Word):
 
     EXACT = ("Exact", "DRSE names the devices.")
     COUNT_ONLY = ("CountOnly", "The node's device plugin picks among its free ones.")
+
+
+class Ordering(Word):
+    """Order of the jobs of one flow (a queue's jobs of one task type), below their priority."""
+
+    FAIR_SOJOURN = (
+        "FairSojourn",
+        "Who would end first if the flow's GPUs were shared equally goes first: short waits, and nobody is "
+        "overtaken for ever.",
+    )
+    FIFO = ("Fifo", "Who came first goes first.")
+
+
+class Preemption(Word):
+    """Whether jobs of a queue may take GPUs from running jobs of the same queue."""
+
+    NEVER = ("Never", "They wait until GPUs come free.")
+    LOWER_PRIORITY = (
+        "LowerPriority",
+        "A job that is first in order takes GPUs from running jobs with a lower priority, where the least "
+        "work is lost. A job that was itself preempted takes none.",
+    )

@@ -7,9 +7,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from drse_operator.api.base import ApiModel, Rule, StatusModel
+from drse_operator.api.enums import Ordering, Preemption, TaskType
 from drse_operator.api.maps import KeyedBy, Labels, label_key_rule
+from drse_operator.api.memory import FlowStatus, KindTime, LearnedRuns, ToldStarts
 from drse_operator.api.status import Condition
-from drse_operator.api.types import LABEL, Count, Label
+from drse_operator.api.types import LABEL, Count, Duration, Flag, Label, Number, Time, seconds
+
+_TaskWeight = Annotated[float, Field(strict=True, gt=0, le=1000)]
 
 
 class NamespaceSelector(ApiModel):
@@ -31,6 +35,22 @@ class NamespaceSelector(ApiModel):
     )
 
 
+class TaskWeights(ApiModel):
+    """Factors by task type; 1 where left out."""
+
+    inference: _TaskWeight | None = Field(default=None, alias="Inference", description="Services.")
+    fine_tuning: _TaskWeight | None = Field(default=None, alias="FineTuning", description="Fine-tunes.")
+    pre_training: _TaskWeight | None = Field(
+        default=None, alias="PreTraining", description="Pre-training runs."
+    )
+    distillation: _TaskWeight | None = Field(default=None, alias="Distillation", description="Distillations.")
+    batch: _TaskWeight | None = Field(default=None, alias="Batch", description="Other work that ends.")
+
+    def by_type(self) -> dict[TaskType, float]:
+        """The factors that are given."""
+        return {TaskType(task): float(factor) for task, factor in self.to_wire().items()}
+
+
 class GPUQueueSpec(ApiModel):
     """Weight, limits and members of a queue."""
 
@@ -44,7 +64,9 @@ class GPUQueueSpec(ApiModel):
         default=0,
         ge=0,
         le=1_000_000,
-        description="GPUs that the queue is promised. Borrowers do not give them back yet: it informs only.",
+        description="GPUs that the queue can always get back: while its jobs hold fewer, its waiting jobs "
+        "take GPUs from queues that hold more than they are guaranteed. Others may use them meanwhile. It "
+        "cannot promise more GPUs than there are.",
     )
     limit: Count | None = Field(
         default=None,
@@ -54,6 +76,29 @@ class GPUQueueSpec(ApiModel):
     )
     namespaces: NamespaceSelector | None = Field(
         default=None, description="Namespaces that may use the queue; all when left out."
+    )
+    cordoned: Flag = Field(
+        default=False,
+        description="True lets no waiting job of the queue start; those that hold GPUs keep them.",
+    )
+    ordering: Ordering = Field(
+        default=Ordering.FAIR_SOJOURN,
+        description="Order of the queue's waiting jobs of one task type, below their priority.",
+    )
+    task_weights: TaskWeights | None = Field(
+        default=None,
+        description="How the queue's share is split between task types: weight multiplies with weight. "
+        "`{Inference: 2}` gives services twice what each other task type gets.",
+    )
+    preemption: Preemption = Field(
+        default=Preemption.NEVER,
+        description="Whether jobs of the queue may take GPUs from running ones of it with a lower priority. "
+        "Taking back what is guaranteed, from other queues, does not depend on it.",
+    )
+    min_runtime: Duration = Field(
+        default="0s",
+        description="Jobs of the queue keep their GPUs for at least so long after they got them, whoever "
+        "has a right to take them. Long enough for a checkpoint is a good value.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -65,12 +110,23 @@ class GPUQueueSpec(ApiModel):
         ),
     )
 
+    @property
+    def min_runtime_seconds(self) -> float:
+        """``minRuntime`` in seconds."""
+        return float(seconds(self.min_runtime))
+
 
 class GPUQueueStatus(StatusModel):
     """What the queue holds and how much waits in it."""
 
     observed_generation: Count | None = Field(
         default=None, ge=0, description="Generation of the spec acted on."
+    )
+    term: Count | None = Field(
+        default=None,
+        ge=0,
+        description="Number of the operator's term as leader in which this was written. Where the chart's "
+        "policy is installed, the API server refuses what a leader of an earlier term still writes.",
     )
     conditions: Annotated[tuple[Condition, ...], KeyedBy(("type",))] = Field(
         default=(), max_length=16, description="Conditions, by type."
@@ -79,6 +135,31 @@ class GPUQueueStatus(StatusModel):
     pending_gpus: Count = Field(default=0, ge=0, alias="pendingGPUs", description="GPUs its jobs wait for.")
     pending_jobs: Count = Field(default=0, ge=0, description="Jobs that wait for GPUs.")
     running_jobs: Count = Field(default=0, ge=0, description="Jobs that hold GPUs.")
+    clock_at: Time | None = Field(
+        default=None,
+        description="When flows, virtualTime and learned stood as written here. What happened later is in "
+        "the statuses of the jobs.",
+    )
+    flows: Annotated[tuple[FlowStatus, ...], KeyedBy(("task_type",))] = Field(
+        default=(), max_length=16, description="Standing of the queue's flows, by task type."
+    )
+    virtual_time: Annotated[tuple[KindTime, ...], KeyedBy(("kind",))] = Field(
+        default=(),
+        max_length=64,
+        description="Start tag that each kind of accelerator has come to. The same for all queues; the "
+        "highest counts.",
+    )
+    learned: Annotated[tuple[LearnedRuns, ...], KeyedBy(("task_type", "model", "gpus"))] = Field(
+        default=(), max_length=40, description="How long like jobs of the queue took, the latest last."
+    )
+    told: ToldStarts | None = Field(
+        default=None, description="How often jobs of the queue started as they had been told."
+    )
+    fairness_bound_used: Number | None = Field(
+        default=None,
+        description="Largest part of the fairness bound that this queue and any other have used since the "
+        "operator began to lead; above 1 the bound was broken.",
+    )
 
 
 #: Rules on the whole object: the name must be one that ``spec.queue`` of a DeepSeekJob can hold.

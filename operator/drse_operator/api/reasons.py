@@ -74,6 +74,10 @@ class WaitReason(Word):
     # -- somebody else's part, it goes on by itself -------------------------------------------------
     LIMIT_REACHED = ("LimitReached", "The queue holds its limit now. Cleared when one of its jobs ends.")
     WAITING_FOR_TURN = ("WaitingForTurn", "Others go first, by priority and order in the queue.")
+    QUEUE_CORDONED = (
+        "QueueCordoned",
+        "spec.cordoned of the GPUQueue is true: nobody in it starts. Cleared by setting it to false.",
+    )
     LEAD_CAP_REACHED = (
         "LeadCapReached",
         "The job would fit, but its flow has already run ahead of the one at the head by the cap that keeps "
@@ -171,6 +175,10 @@ class ConditionType(Word):
         "Scaling decisions are being made; False carries the reason why they are frozen.",
     )
     DEVICES_HEALTHY = ("DevicesHealthy", "Every device the job holds is present and healthy.")
+    PREEMPTED = (
+        "Preempted",
+        "GPUs were taken from the job; the message says for whom. False once it holds GPUs again.",
+    )
     COMPLETE = ("Complete", "The job has ended well.")
     FAILED = ("Failed", "The job has failed for good.")
 
@@ -191,6 +199,11 @@ class StateReason(Word):
     WORKERS_SUCCEEDED = ("WorkersSucceeded", "All workers ended well.")
     BACKOFF_LIMIT_EXCEEDED = ("BackoffLimitExceeded", "More attempts failed than spec.backoffLimit allows.")
     DEADLINE_EXCEEDED = ("DeadlineExceeded", "The job ran for longer than spec.activeDeadlineSeconds.")
+    GUARANTEE_RECLAIMED = (
+        "GuaranteeReclaimed",
+        "Another queue took back what it is guaranteed; this one held more than its own guarantee.",
+    )
+    HIGHER_PRIORITY = ("HigherPriority", "A job of the same queue with a higher priority took the GPUs.")
     SCALING_ON = ("Deciding", "Scaling decisions are being made.")
 
 
@@ -200,6 +213,8 @@ class EventReason(Word):
     ASSIGNED = ("Assigned", "GPUs were promised to the job.")
     WAITING = ("Waiting", "The reason of the wait changed.")
     RELEASED = ("Released", "GPUs were given back.")
+    PREEMPTED = ("Preempted", "GPUs were taken from the job for another one; the message says for whom.")
+    PREEMPTING = ("Preempting", "GPUs are being taken from other jobs for this one.")
     BIND_TIMEOUT = ("BindTimeout", "A replica did not bind in time; it is released whole and planned again.")
     WORKER_FAILED = ("WorkerFailed", "A worker failed; the message says how it ended.")
     SUCCEEDED = ("Succeeded", "The job ended well.")

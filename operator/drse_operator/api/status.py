@@ -13,6 +13,7 @@ from pydantic import Field
 from drse_operator.api.base import StatusModel
 from drse_operator.api.enums import DeviceSelection, Phase
 from drse_operator.api.maps import KeyedBy
+from drse_operator.api.memory import Mark, Ran
 from drse_operator.api.types import Count, Flag, Number, Time
 
 
@@ -77,8 +78,20 @@ class Assignment(StatusModel):
     count: Count = Field(ge=1, description="Number of GPUs.")
     devices: tuple[Device, ...] = Field(default=(), max_length=32, description="The devices, when Exact.")
     since: Time = Field(description="When the GPUs were promised.")
+    share: Number | None = Field(
+        default=None, description="Share of the cluster that these GPUs are, memory and compute considered."
+    )
+    charged: Number | None = Field(
+        default=None,
+        description="What the job's flow was charged for them when they were promised, in seconds of the "
+        "whole cluster.",
+    )
     bound: Flag = Field(
         default=False, description="The pod has been bound to the node, with DRA on the promised devices."
+    )
+    started: Flag = Field(
+        default=False,
+        description="The pod has been ready. Until then its GPUs count neither as capacity nor as load.",
     )
 
 
@@ -101,6 +114,12 @@ class ScalingStatus(StatusModel):
         default=None, description="Highest P90 up to the horizon, in GPU-equivalents."
     )
     capacity: Count | None = Field(default=None, ge=0, description="GPUs held when the decision was made.")
+    lead_seconds: Count | None = Field(
+        default=None,
+        ge=0,
+        description="How far ahead growth looks: spec.scaling.horizon, or the time that replicas of the job "
+        "take to start where that is longer.",
+    )
     reason: str = Field(default="", max_length=64, description="Typed reason of the decision.")
     message: str = Field(
         default="", max_length=4096, description="The decision in a sentence with its numbers."
@@ -116,6 +135,12 @@ class DeepSeekJobStatus(StatusModel):
 
     observed_generation: Count | None = Field(
         default=None, ge=0, description="Generation of the spec acted on."
+    )
+    term: Count | None = Field(
+        default=None,
+        ge=0,
+        description="Number of the operator's term as leader in which this was written. Where the chart's "
+        "policy is installed, the API server refuses what a leader of an earlier term still writes.",
     )
     phase: Phase | None = Field(default=None, description="One word for where the job stands.")
     conditions: Annotated[tuple[Condition, ...], KeyedBy(("type",))] = Field(
@@ -139,12 +164,19 @@ class DeepSeekJobStatus(StatusModel):
         default="", max_length=512, description="Label selector of the pods, for autoscalers."
     )
     scaling: ScalingStatus | None = Field(default=None, description="The last scaling decision.")
+    startups: tuple[Count, ...] = Field(
+        default=(),
+        max_length=10,
+        description="Seconds from pod to ready of the replicas that started last, oldest first.",
+    )
     failures: Count = Field(default=0, ge=0, description="Failed attempts so far.")
     preemptions: Count = Field(
         default=0,
         ge=0,
         description="How often GPUs were taken back; a job that this happened to takes none itself.",
     )
+    mark: Mark | None = Field(default=None, description="The job's place in its flow.")
+    ran: Ran | None = Field(default=None, description="What the job took when it last gave GPUs back.")
     retry_at: Time | None = Field(default=None, description="No attempt before this time.")
     queued_at: Time | None = Field(default=None, description="When the job entered its queue.")
     start_time: Time | None = Field(default=None, description="When all its first workers were first ready.")

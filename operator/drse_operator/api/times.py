@@ -10,6 +10,14 @@ def to_wire(epoch: float) -> str:
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def to_wire_exact(epoch: float) -> str:
+    """RFC 3339 with microseconds, for times that are compared with each other.
+
+    A time rounded to microseconds comes back from :func:`from_wire` as exactly the same number.
+    """
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def from_wire(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

@@ -1,4 +1,4 @@
-"""Closed word lists that carry their own explanation, for the API reference and for ``drse explain``."""
+"""Closed word lists that carry their own explanation, for the API reference and for ``drse why``."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ REQUEST_TIMEOUT = 10.0
 #: Attempts of a request that may be repeated.
 ATTEMPTS = 5
 _RETRIED = frozenset({429, 500, 502, 503, 504})
-_PAGE = 1000
+_PAGE = 500
 
 
 class ApiError(Exception):
@@ -127,7 +127,10 @@ class KubeApi:
         page: dict[str, str] = {"limit": str(_PAGE), **(query or {})}
         while True:
             body = await self.request("GET", kind.path(namespace), query=page, limit=60)
-            items += body.get("items") or []
+            for item in body.get("items") or ():
+                # Half of a document, and nobody here asks who set which field.
+                item["metadata"].pop("managedFields", None)
+                items.append(item)
             metadata = body.get("metadata", {})
             token = metadata.get("continue")
             if not token:
@@ -176,14 +179,21 @@ class KubeApi:
         return await self.request("POST", kind.path(namespace), body=document)
 
     async def apply(
-        self, kind: Kind, document: Document, manager: str, subresource: str = "", force: bool = True
+        self,
+        kind: Kind,
+        document: Document,
+        manager: str,
+        subresource: str = "",
+        force: bool = True,
+        dry_run: bool = False,
     ) -> Document:
         """Server-side apply. With a resourceVersion in the document, a changed object is a 409."""
         metadata = document["metadata"]
+        query = {"fieldManager": manager, "force": str(force).lower()}
         return await self.request(
             "PATCH",
             kind.path(metadata.get("namespace"), metadata["name"], subresource),
-            query={"fieldManager": manager, "force": str(force).lower()},
+            query=query | ({"dryRun": "All"} if dry_run else {}),
             body=document,
             content_type="application/apply-patch+yaml",
         )

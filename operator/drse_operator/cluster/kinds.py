@@ -10,6 +10,7 @@ GPUQUEUE = Kind(f"/apis/{GROUP}/{VERSION}", "gpuqueues", "GPUQueue", namespaced=
 POD = Kind("/api/v1", "pods", "Pod")
 SERVICE = Kind("/api/v1", "services", "Service")
 NODE = Kind("/api/v1", "nodes", "Node", namespaced=False)
+CONFIG_MAP = Kind("/api/v1", "configmaps", "ConfigMap")
 NAMESPACE = Kind("/api/v1", "namespaces", "Namespace", namespaced=False)
 CLAIM = Kind("/apis/resource.k8s.io/v1", "resourceclaims", "ResourceClaim")
 SLICE = Kind("/apis/resource.k8s.io/v1", "resourceslices", "ResourceSlice", namespaced=False)

@@ -80,6 +80,7 @@ def job(document: Document) -> Job:
         spec=spec,
         status=status,
         invalid=invalid,
+        user=(metadata.get("annotations") or {}).get(names.SUBMITTER_ANNOTATION, ""),
     )
 
 
@@ -113,6 +114,8 @@ def pod(document: Document) -> Pod | None:
         return None
     labels = metadata.get("labels") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    ready = conditions.get("Ready", {})
+    ready_since = ready.get("lastTransitionTime") if ready.get("status") == "True" else None
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -122,13 +125,14 @@ def pod(document: Document) -> Pod | None:
         worker=_index(labels.get(names.WORKER_LABEL)),
         node=spec.get("nodeName", ""),
         phase=PodPhase(status.get("phase", "Unknown")),
-        ready=conditions.get("Ready", {}).get("status") == "True",
+        ready=ready.get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         created=from_wire(metadata["creationTimestamp"]),
         gpus=gpus,
         claims=claims,
         pinned_node=_pinned_node(spec),
         message=_last_word(status, conditions),
+        ready_at=None if ready_since is None else from_wire(ready_since),
     )
 
 

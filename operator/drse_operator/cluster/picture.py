@@ -6,41 +6,31 @@ renewed when what it was made from changes.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from drse_operator.admission import snapshot as admission
-from drse_operator.admission.decisions import Memory
+from drse_operator.admission.decisions import Plan
+from drse_operator.admission.durations import Durations
 from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
-from drse_operator.api.enums import DeviceSelection, Vendor
+from drse_operator.api.enums import DeviceSelection, Preemption
 from drse_operator.api.gpuqueue import NamespaceSelector
 from drse_operator.api.reasons import StateReason, WaitReason
 from drse_operator.api.status import Assignment
 from drse_operator.api.types import seconds
-from drse_operator.cluster import devices
+from drse_operator.cluster import devices, tags
+from drse_operator.cluster.fleet import Fleet, draw_fleet
+from drse_operator.cluster.recent import Recent, from_statuses
 from drse_operator.cluster.usage import Usage, measure
 from drse_operator.cluster.world import World
-from drse_operator.sizing import accelerators
-from drse_operator.sizing.shapes import AcceleratorKind, Refusal, Shape
+from drse_operator.sizing.shapes import Refusal, Shape
 from drse_operator.sizing.size import size
 from drse_operator.workloads import names
-from drse_operator.workloads.observed import Claim, DeviceRef, Job
+from drse_operator.workloads.observed import Claim, Job
 from drse_operator.workloads.seen import Problem, Seen
 from drse_operator.workloads.templates import template_conflict
 from drse_operator.workloads.wanted import first_unit, wanted_replicas
-
-
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    """GPUs of the cluster, as of one epoch of nodes and slices."""
-
-    gpus: tuple[devices.Gpus, ...]
-    kinds: tuple[AcceleratorKind, ...]
-    kind_of: dict[tuple[Vendor, str, int], AcceleratorKind]
-    uuids: dict[DeviceRef, str]
-    #: Device by UUID, with its node.
-    by_uuid: dict[str, tuple[str, devices.SliceDevice]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +50,20 @@ class Picture:
     def __init__(self, world: World) -> None:
         self._world = world
         self._fleet_epoch = -1
-        self._fleet: _Fleet | None = None
+        self._fleet: Fleet | None = None
         self._asked: dict[str, _Asked] = {}
-        self._drawn: dict[str, tuple[Job, int, int, admission.Job | None]] = {}
-        self._memory = Memory()
-        self._marks: dict[str, admission.Mark] = {}
+        #: Jobs that take part in admission, and as of which changes and epoch.
+        self._drawn: dict[str, admission.Job] = {}
+        self._drawn_at: tuple[int, int] | None = None
+        #: Jobs to draw anew although nothing has happened to them.
+        self._stale: set[str] = set()
+        #: What jobs that were drawn since the last plan tell of the GPUs that they gave back.
+        self._ended: dict[str, admission.Ended] = {}
+        self._nodes_seen: dict[
+            tuple[str, str, int], tuple[devices.Gpus, devices.NodeObject, admission.Node]
+        ] = {}
+        #: Of our own plans; without any, what the statuses of queues and jobs remember.
+        self._recent: Recent | None = None
         #: Jobs that could not be handled, by uid: generation of the spec, and why.
         self._refused: dict[str, tuple[int, str]] = {}
 
@@ -73,44 +72,79 @@ class Picture:
     def usage(self) -> Usage:
         """Who holds which GPUs now."""
         world = self._world
-        return measure(world.holders(), world.pods.values(), world.claims.values(), self.fleet.uuids)
+        return measure(world.holders(), world.gpu_pods(), world.claims.values(), self.fleet.uuids)
 
     def snapshot(self, usage: Usage) -> admission.Snapshot:
         """Everything that a plan may look at, with assumed statuses in place."""
-        jobs = []
-        drawn: dict[str, tuple[Job, int, int, admission.Job | None]] = {}
-        for job in self._world.all_jobs():
-            entry = self._drawn.get(job.uid)
-            stamp, epoch = self._world.stamp(job.uid), self._world.epoch
-            if entry is None or entry[0] is not job or entry[1] != stamp or entry[2] != epoch:
-                entry = (job, stamp, epoch, self._job(job))
-            drawn[job.uid] = entry
-            if entry[3] is not None:
-                jobs.append(entry[3])
-        self._drawn = drawn
-        return admission.Snapshot(
-            nodes=self._nodes(usage),
-            queues=self._queues(usage),
-            jobs=tuple(jobs),
-            flows=self._memory.flows,
-            virtual_time=self._memory.virtual_time,
-            clock_at=self._memory.clock_at,
-        )
+        self._redraw()
+        queues, jobs = self._queues(usage), tuple(self._drawn.values())
+        seen = admission.Snapshot(self._nodes(usage), queues, jobs, self._vacating(queues))
+        ended = list(self._ended.values())
+        if self._recent is not None:
+            return self._recent.complete(seen, ended, self._world)
+        statuses = {queue.name: queue.status for queue in self._world.queues.values()}
+        return from_statuses(statuses, seen, ended)
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, snapshot: admission.Snapshot, plan: Plan) -> None:
         """What a plan leaves for the next one: tags and clocks of flows, places of jobs new to it."""
-        self._memory = memory
-        for uid, mark in memory.marks.items():
-            self._marks[uid] = mark
-            self._drawn.pop(uid, None)
-        for uid in [uid for uid in self._marks if self._world.job(uid) is None]:
-            del self._marks[uid]
+        if self._recent is None:
+            self._recent = Recent(snapshot)
+        self._recent.take(snapshot, plan, self._world)
+        self._stale.update(plan.memory.marks)
+        self._ended.clear()
+
+    def forget(self) -> None:
+        """Our own plans are in doubt: go by the statuses, as a new leader does."""
+        self._recent = None
+        self._drawn_at = None
+
+    def _redraw(self) -> None:
+        """Draw the jobs that have changed since the last time; all of them if what all depend on has."""
+        world = self._world
+        now = world.changes.count, world.epoch
+        known = None if self._drawn_at is None or self._drawn_at[1] != now[1] else self._drawn_at[0]
+        changed = None if known is None else world.changes.since(known)
+        if changed is None:
+            self._drawn.clear()
+            self._ended.clear()
+            jobs: Iterable[Job] = world.all_jobs()
+        else:
+            uids = {*changed, *self._stale}
+            jobs = [job for uid in uids if (job := world.job(uid)) is not None]
+            for uid in uids:
+                if world.job(uid) is None:
+                    self._forget(uid)
+        self._drawn_at = now
+        self._stale.clear()
+        for job in jobs:
+            self._draw(job)
+
+    def _draw(self, job: Job) -> None:
+        ask = self._job(job)
+        if ask is None:
+            self._drawn.pop(job.uid, None)
+        else:
+            self._drawn[job.uid] = ask
+        if job.status.ran is not None and (over := tags.ended(job, job.status.ran)) is not None:
+            self._ended[job.uid] = over
+
+    def _forget(self, uid: str) -> None:
+        for known in (self._drawn, self._asked, self._refused, self._ended):
+            known.pop(uid, None)
+
+    def place(self, uid: str) -> admission.Mark | None:
+        """The place in its flow that a job was given by our own plans."""
+        return None if self._recent is None else self._recent.marks.get(uid)
+
+    def durations(self, snapshot: admission.Snapshot) -> Durations | None:
+        """The estimates of a snapshot, made anew only when it has learned something."""
+        return None if self._recent is None else self._recent.durations(snapshot.learned)
 
     @property
-    def fleet(self) -> _Fleet:
+    def fleet(self) -> Fleet:
         """GPUs of the cluster, renewed when nodes or slices change."""
         if self._fleet is None or self._fleet_epoch != self._world.gpus_epoch:
-            self._fleet = _fleet(self._world)
+            self._fleet = draw_fleet(self._world)
             self._fleet_epoch = self._world.gpus_epoch
         return self._fleet
 
@@ -122,46 +156,74 @@ class Picture:
                 continue
             free: tuple[admission.Device, ...] = ()
             if gpus.selection is DeviceSelection.EXACT:
-                free = tuple(
-                    d.device for d in gpus.devices if not d.taint and d.device.uuid not in usage.devices
-                )
-                capacity, free_count = sum(not d.taint for d in gpus.devices), len(free)
+                sound = [d.device for d in gpus.devices if not d.taint]
+                free = tuple(device for device in sound if device.uuid not in usage.devices)
+                capacity, free_count = len(sound), len(free)
             else:
                 capacity = gpus.count
                 free_count = max(0, gpus.count - usage.counts.get((gpus.node, gpus.resource), 0))
-            nodes.append(
-                admission.Node(
-                    name=gpus.node,
-                    kind=self.fleet.kind_of[gpus.vendor, gpus.product, gpus.memory],
-                    selection=gpus.selection,
-                    capacity=capacity,
-                    free_count=free_count,
-                    free=free,
-                    resource=gpus.resource,
-                    domains=devices.domains(item),
-                )
-            )
+            nodes.append(self._node(gpus, item, capacity, free_count, free))
         return tuple(nodes)
+
+    def _node(
+        self,
+        gpus: devices.Gpus,
+        item: devices.NodeObject,
+        capacity: int,
+        free_count: int,
+        free: tuple[admission.Device, ...],
+    ) -> admission.Node:
+        """A node as admission sees it; the same object while nothing about it changes."""
+        key = gpus.node, gpus.product, gpus.memory
+        known = self._nodes_seen.get(key)
+        if known is not None and known[0] is gpus and known[1] is item:
+            node = known[2]
+            if (node.free_count, node.free) == (free_count, free):
+                return node
+            node = replace(node, free_count=free_count, free=free)
+        else:
+            node = admission.Node(
+                name=gpus.node,
+                kind=self.fleet.kind_of[gpus.vendor, gpus.product, gpus.memory],
+                selection=gpus.selection,
+                capacity=capacity,
+                free_count=free_count,
+                free=free,
+                resource=gpus.resource,
+                domains=devices.domains(item),
+            )
+        self._nodes_seen[key] = gpus, item, node
+        return node
 
     def _queues(self, usage: Usage) -> dict[str, admission.Queue]:
         return {
             queue.name: admission.Queue(
                 name=queue.name,
                 weight=queue.spec.weight,
-                # Taking GPUs back is not switched on: who gave way to whom is not remembered yet.
-                guaranteed=0,
+                guaranteed=queue.spec.guaranteed,
                 limit=queue.spec.limit,
                 held=usage.by_queue.get(queue.name, 0),
+                ordering=queue.spec.ordering,
+                task_weights={} if queue.spec.task_weights is None else queue.spec.task_weights.by_type(),
+                preemption=queue.spec.preemption,
+                min_runtime=queue.spec.min_runtime_seconds,
             )
             for queue in self._world.queues.values()
             if queue.spec is not None
         }
 
+    def _vacating(self, queues: Mapping[str, admission.Queue]) -> frozenset[tuple[str, int]]:
+        """Replicas whose pods or claims are still there although they have been given up: who waits for
+        their GPUs need not take others. Of interest only where somebody may take any."""
+        if not any(q.guaranteed or q.preemption is not Preemption.NEVER for q in queues.values()):
+            return frozenset()
+        return frozenset(self._world.left_behind())
+
     def refuse(self, job: Job, message: str) -> None:
         """Admit a job no more until its spec changes."""
         self._refused[job.uid] = (job.generation, message)
         self._asked.pop(job.uid, None)
-        self._drawn.pop(job.uid, None)
+        self._stale.add(job.uid)
 
     # -- one job ---------------------------------------------------------------------------------------
 
@@ -192,9 +254,9 @@ class Picture:
         holdings = []
         for a in status.assignments:
             pod = pods.get((a.replica, a.worker))
-            holdings.append(
-                admission.Holding(a.replica, a.worker, a.node, a.count, pod is not None and pod.ready)
-            )
+            ready = pod is not None and pod.ready
+            since = times.from_wire(a.since)
+            holdings.append(admission.Holding(a.replica, a.worker, a.node, a.count, ready, since, a.charged))
         topology = spec.resources.topology
         ask = admission.Job(
             key=job.key,
@@ -214,12 +276,8 @@ class Picture:
             expected_duration=None
             if spec.estimated_duration is None
             else float(seconds(spec.estimated_duration)),
-            # A service is charged when it is assigned; it has no end that a start would tell.
-            started_at=None
-            if status.start_time is None or spec.task_type.serves
-            else times.from_wire(status.start_time),
             model=spec.model.name or "" if spec.model is not None else "",
-            mark=self._marks.get(job.uid),
+            mark=tags.place(job) or self.place(job.uid),
             preempted=status.preemptions,
         )
         if topology is None:
@@ -277,7 +335,10 @@ class Picture:
             )
             return Refusal(WaitReason.QUEUE_NOT_FOUND, message)
         if self._lets_in(queue.spec.namespaces, job.key.namespace):
-            return None
+            if not queue.spec.cordoned:
+                return None
+            message = f"GPUQueue {spec.queue} is cordoned: nobody in it starts until its cordoned is false"
+            return Refusal(WaitReason.QUEUE_CORDONED, message)
         message = (
             f"GPUQueue {spec.queue} does not let namespace {job.key.namespace} in: "
             "use another queue, or have the namespace added to the queue"
@@ -335,33 +396,3 @@ class Picture:
             message = f"GPU {uuid} on {node} {found[1].taint}"
             return Problem(StateReason.DEVICE_TAINTED, node, uuid, message)
         return None
-
-
-def _fleet(world: World) -> _Fleet:
-    found = tuple(devices.gpus(world.nodes.values(), world.slices.values(), world.taint_rules.values()))
-    total: dict[tuple[Vendor, str, int], int] = defaultdict(int)
-    most: dict[tuple[Vendor, str, int], int] = defaultdict(int)
-    for gpus in found:
-        key = (gpus.vendor, gpus.product, gpus.memory)
-        total[key] += gpus.count
-        most[key] = max(most[key], gpus.count)
-    kind_of = {
-        (vendor, product, memory): AcceleratorKind(
-            vendor=gpus.vendor,
-            product=product,
-            memory=memory,
-            tflops=0 if (facts := accelerators.lookup(product)) is None else facts.tflops,
-            max_per_node=most[vendor, product, memory],
-            total=total[vendor, product, memory],
-        )
-        for gpus in found
-        for vendor, product, memory in [(gpus.vendor, gpus.product, gpus.memory)]
-    }
-    named = [(gpus.node, device) for gpus in found for device in gpus.devices]
-    return _Fleet(
-        gpus=found,
-        kinds=tuple(sorted(kind_of.values(), key=lambda k: (k.vendor, k.product, k.memory))),
-        kind_of=kind_of,
-        uuids={device.ref: device.device.uuid for _, device in named},
-        by_uuid={device.device.uuid: (node, device) for node, device in named},
-    )

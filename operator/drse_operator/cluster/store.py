@@ -33,6 +33,8 @@ class Store(Generic[T]):
         self._items: dict[Key, T] = {}
         self._versions: dict[Key, tuple[str, int]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
+        #: Version that an object of a name had when it went: what is older is an earlier one of that name.
+        self._went: OrderedDict[Key, int] = OrderedDict()
         #: Version of the last complete list: what is older and was not in it is gone, known or not.
         self._listed = -1
 
@@ -53,7 +55,8 @@ class Store(Generic[T]):
         key = (metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata.get("uid", ""), int(metadata.get("resourceVersion") or 0)
         known = self._versions.get(key)
-        if uid in self._gone or version <= (self._listed if known is None else known[1]):
+        least = max(self._listed, self._went.get(key, -1)) if known is None else known[1]
+        if uid in self._gone or version <= least:
             return False
         if known is not None and known[0] != uid:
             # Deleted and made again, though we were not told of the first half yet.
@@ -75,6 +78,10 @@ class Store(Generic[T]):
         if known is None or (uid and known[0] != uid):
             return
         del self._versions[key]
+        self._went[key] = known[1]
+        self._went.move_to_end(key)
+        if len(self._went) > _TOMBSTONES:
+            self._went.popitem(last=False)
         self._replace(key, None)
 
     def reset(self, documents: Iterable[Document], resource_version: str) -> int:
@@ -96,6 +103,16 @@ class Store(Generic[T]):
                 news += 1
         return news
 
+    def copy_to(self, other: Store[T]) -> None:
+        """Fill an empty store of the same kind with what is known here; nothing is parsed again."""
+        other._versions, other._listed = dict(self._versions), self._listed
+        for key, item in self._items.items():
+            other._replace(key, item)
+
+    def seal(self) -> None:
+        """Nothing changes any more: let go of who would be told, so that no cycle keeps a copy alive."""
+        self._changed = _sealed
+
     def _bury(self, uid: str) -> None:
         """An object with this uid is gone for good."""
         if uid:
@@ -109,3 +126,7 @@ class Store(Generic[T]):
             self._items[key] = new
         if old is not None or new is not None:
             self._changed(old, new)
+
+
+def _sealed(_old: object, _new: object) -> None:
+    raise RuntimeError("this store is a copy that was sealed, and cannot change")

@@ -44,13 +44,12 @@ def measure(
     jobs: Iterable[Job], pods: Iterable[Pod], claims: Iterable[Claim], uuids: Mapping[DeviceRef, str]
 ) -> Usage:
     """Add up all holdings. ``uuids`` translates allocated devices to UUIDs."""
-    usage = Usage()
-    promised: dict[tuple[str, int, int], str] = {}
-    # Earlier promises first, so that in a conflict the later one is named second.
     holders = [job for job in jobs if job.status.assignments]
-    holders.sort(key=lambda job: (job.status.assignments[0].since, job.key))
-    for job in holders:
-        _add_promises(usage, job, promised)
+    usage, promised = _add_up(holders)
+    if usage.conflicts:
+        # Earlier promises first, so that the later one is named second.
+        holders.sort(key=lambda job: (job.status.assignments[0].since, job.key))
+        usage, promised = _add_up(holders)
     for claim in claims:
         for uuid in (*claim.pinned, *(uuids.get(ref, "") for ref in claim.devices)):
             if uuid:
@@ -58,6 +57,15 @@ def measure(
     for pod in pods:
         _add_pod(usage, pod, promised)
     return usage
+
+
+def _add_up(holders: Iterable[Job]) -> tuple[Usage, dict[tuple[str, int, int], str]]:
+    """What is promised, and the node of each worker."""
+    usage = Usage()
+    promised: dict[tuple[str, int, int], str] = {}
+    for job in holders:
+        _add_promises(usage, job, promised)
+    return usage, promised
 
 
 def _add_promises(usage: Usage, job: Job, promised: dict[tuple[str, int, int], str]) -> None:

@@ -7,16 +7,21 @@ offered again.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from drse_operator.api.status import DeepSeekJobStatus
 from drse_operator.cluster import devices, kinds, parse
+from drse_operator.cluster.changes import Changes
 from drse_operator.cluster.client import Kind
 from drse_operator.cluster.store import Store
+from drse_operator.workloads import names
 from drse_operator.workloads.observed import Claim, Job, Pod
+
+#: Of more that nobody takes, the latest are kept.
+_DEPARTED = 1000
 
 Owned = TypeVar("Owned", Pod, Claim)
 
@@ -46,9 +51,14 @@ class World:
         self.priority_classes: Store[parse.PriorityClassObject] = Store(
             parse.priority_class, self._facts_changed
         )
+        #: Jobs that were deleted while they held GPUs, for whoever keeps their flows' accounts.
+        self.departed: deque[Job] = deque(maxlen=_DEPARTED)
         self._by_uid: dict[str, Job] = {}
         self._assumed: dict[str, Job] = {}
-        self._stamps: dict[str, int] = defaultdict(int)
+        #: Jobs with what belongs to them, as of their changes.
+        self.changes = Changes()
+        self._holders: dict[str, Job] = {}
+        self._gpu_pods: dict[tuple[str, str], Pod] = {}
         self._pods_of: dict[str, dict[str, Pod]] = defaultdict(dict)
         self._claims_of: dict[str, dict[str, Claim]] = defaultdict(dict)
         self._services_of: dict[str, set[str]] = defaultdict(set)
@@ -69,6 +79,19 @@ class World:
         }
         return by_kind[kind]
 
+    def seal(self) -> None:
+        """This copy changes no more; it is gone with its last user, without waiting for the collector."""
+        self.jobs.seal()
+        self.queues.seal()
+        self.pods.seal()
+        self.claims.seal()
+        self.services.seal()
+        self.nodes.seal()
+        self.slices.seal()
+        self.taint_rules.seal()
+        self.namespaces.seal()
+        self.priority_classes.seal()
+
     # -- jobs and what belongs to them -----------------------------------------------------------------
 
     def all_jobs(self) -> Iterator[Job]:
@@ -80,19 +103,21 @@ class World:
         """A job by uid, with its assumed status in place."""
         return self._current(uid) if uid in self._by_uid else None
 
+    def stored(self, uid: str) -> Job | None:
+        """A job by uid, as the API server has it."""
+        return self._by_uid.get(uid)
+
     def _current(self, uid: str) -> Job:
         return self._assumed.get(uid) or self._by_uid[uid]
 
     def holders(self) -> Iterator[Job]:
         """Jobs with everything they may hold: what is stored and, while a write is under way, what is
         assumed. A GPU given up counts as held until the API server has confirmed it."""
-        for uid, job in self._by_uid.items():
-            assumed = self._assumed.get(uid)
-            yield job if assumed is None else _union(job, assumed)
+        return iter(self._holders.values())
 
-    def stamp(self, uid: str) -> int:
-        """Grows whenever a pod, claim or Service of the job changes."""
-        return self._stamps.get(uid, 0)
+    def gpu_pods(self) -> Iterator[Pod]:
+        """Pods of anybody that count GPUs and have not finished."""
+        return iter(self._gpu_pods.values())
 
     def pods_of(self, uid: str) -> dict[tuple[int, int], Pod]:
         """Pods of a job by replica and worker."""
@@ -101,6 +126,24 @@ class World:
     def claims_of(self, uid: str) -> dict[str, Claim]:
         """Claims of a job by name."""
         return dict(self._claims_of.get(uid, {}))
+
+    def left_behind(self) -> Iterator[tuple[str, int]]:
+        """(uid, replica) of pods and claims of ours that hold GPUs in service and that no assignment stands
+        behind any more: these GPUs will soon be free."""
+        for uid in (*self._pods_of, *(u for u in self._claims_of if u not in self._pods_of)):
+            job, pods = self.job(uid), self._pods_of.get(uid, {})
+            held = set() if job is None else {(a.replica, a.worker) for a in job.status.assignments}
+            for name in (*pods, *(n for n in self._claims_of.get(uid, ()) if n not in pods)):
+                pod = pods.get(name)
+                replica, worker = names.replica_and_worker(name)
+                if (replica, worker) not in held and (pod is None or self._holds(pod, uid)):
+                    yield uid, replica
+
+    def _holds(self, pod: Pod, uid: str) -> bool:
+        """Whether a pod, or its claim, holds GPUs of a node in service."""
+        node = self.nodes.get("", pod.node or pod.pinned_node)
+        in_service = node is not None and not node.unready
+        return in_service and (not pod.finished or pod.name in self._claims_of.get(uid, ()))
 
     def services_of(self, uid: str) -> frozenset[str]:
         """Names of a job's Services."""
@@ -112,27 +155,44 @@ class World:
         """From now on the job's status is taken to be this."""
         if (job := self._by_uid.get(uid)) is not None:
             self._assumed[uid] = replace(job, status=status)
+            self._note(uid)
 
     def settle(self, uid: str) -> None:
         """The write has been answered: the stored status speaks again."""
-        self._assumed.pop(uid, None)
+        if self._assumed.pop(uid, None) is not None:
+            self._note(uid)
 
     def settle_all(self) -> None:
         """We no longer write: only what is stored counts."""
-        self._assumed.clear()
+        for uid in list(self._assumed):
+            self.settle(uid)
 
     # -- changes ----------------------------------------------------------------------------------------
 
     def _job_changed(self, old: Job | None, new: Job | None) -> None:
         if old is not None and (new is None or new.uid != old.uid):
+            if old.status.assignments:
+                self.departed.append(old)
             self._by_uid.pop(old.uid, None)
             self._assumed.pop(old.uid, None)
-            self._stamps.pop(old.uid, None)
+            self._note(old.uid)
             self._touched(old.uid)
         if new is not None:
             self._by_uid[new.uid] = new
+            self._note(new.uid)
             self._touched(new.uid)
+        self.changes.tidy(self._by_uid, len(self._by_uid))
         self._stirred()
+
+    def _note(self, uid: str) -> None:
+        """A job's picture has changed."""
+        self.changes.note(uid)
+        stored, assumed = self._by_uid.get(uid), self._assumed.get(uid)
+        union = stored if stored is None or assumed is None else _union(stored, assumed)
+        if union is not None and union.status.assignments:
+            self._holders[uid] = union
+        else:
+            self._holders.pop(uid, None)
 
     def _queue_changed(self, old: parse.QueueObject | None, new: parse.QueueObject | None) -> None:
         # Our own status writes to a queue change nothing that admission reads.
@@ -169,6 +229,10 @@ class World:
         self._stirred()
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        if old is not None:
+            self._gpu_pods.pop((old.namespace, old.name), None)
+        if new is not None and new.gpus and not new.finished:
+            self._gpu_pods[new.namespace, new.name] = new
         self._index(self._pods_of, old, new)
 
     def _claim_changed(self, old: Claim | None, new: Claim | None) -> None:
@@ -184,7 +248,7 @@ class World:
             index[new.owner_uid][new.name] = new
         for item in (old, new):
             if item is not None and item.owner_uid:
-                self._stamps[item.owner_uid] += 1
+                self.changes.note(item.owner_uid)
                 self._touched(item.owner_uid)
         self._stirred()
 
@@ -195,7 +259,7 @@ class World:
             self._services_of[new.owner_uid].add(new.name)
         for item in (old, new):
             if item is not None and item.owner_uid:
-                self._stamps[item.owner_uid] += 1
+                self.changes.note(item.owner_uid)
                 self._touched(item.owner_uid)
 
 

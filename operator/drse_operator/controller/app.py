@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from drse_operator.admission.planner import Planner
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import ApiError, ApiUnreachable, Kind, KubeApi, load_configuration
 from drse_operator.cluster.events import EventRecorder
@@ -23,9 +24,13 @@ from drse_operator.cluster.picture import Picture
 from drse_operator.cluster.world import World
 from drse_operator.controller import handlers
 from drse_operator.controller.executor import FIELD_MANAGER, Executor
+from drse_operator.controller.fairness import FairnessWatch
+from drse_operator.controller.fence import raise_fence
 from drse_operator.controller.forecasts import Forecasts
+from drse_operator.controller.keeper import Keeper
 from drse_operator.controller.loop import Loop, Settings
 from drse_operator.controller.queues import QueueReporter
+from drse_operator.controller.starts import Starts
 from drse_operator.observe.http import Server, application
 from drse_operator.observe.metrics import Metrics
 from drse_operator.workloads import names
@@ -70,6 +75,7 @@ class Operator:
         self._api = api
         self._configuration = configuration
         self._loop: Loop | None = None
+        self._keeper: Keeper | None = None
         self._listed = asyncio.Event()
         self._hearing = handlers.Hearing()
         self.metrics = Metrics(options.version)
@@ -91,6 +97,8 @@ class Operator:
         )
 
     def _touched(self, uid: str) -> None:
+        if self._keeper is not None:
+            self._keeper.see(uid)
         if self._loop is not None:
             self._loop.touch(uid)
 
@@ -185,7 +193,7 @@ class Operator:
                 for task in (planning, lost):
                     task.cancel()
                 await asyncio.gather(planning, lost, return_exceptions=True)
-                self._loop = None
+                self._loop = self._keeper = None
                 self.world.settle_all()
                 self.metrics.follow()
             if not planning.cancelled():
@@ -193,10 +201,12 @@ class Operator:
 
     async def _plan(self) -> None:
         """What a leader does."""
+        namespace, may_write = self._options.lease_namespace, self._leadership.may_write
+        term = await raise_fence(self._api, self.world, namespace, may_write)
         await self._refresh()
         events = EventRecorder(self._api, self._options.identity)
         executor = Executor(
-            self._api, self.world, events, self.metrics, self._leadership.may_write, self._touched
+            self._api, self.world, events, self.metrics, self._leadership.may_write, self._touched, term
         )
         forecasts = None
         if self._options.forecaster_url:
@@ -206,28 +216,57 @@ class Operator:
                 self._options.forecast_period,
                 self._options.forecast_max_age,
             )
-        self.metrics.lead(self.world)
-        queues = QueueReporter(self._api, self.world, self._leadership.may_write, FIELD_MANAGER)
+        keeper = Keeper(
+            self._api,
+            self.world,
+            self._leadership.may_write,
+            FIELD_MANAGER,
+            self._options.lease_namespace,
+            lambda key: None if forecasts is None else forecasts.load(key),
+        )
+        await keeper.load(time.time())
+        self._keeper = keeper
+        picture = Picture(self.world)
+        self.metrics.lead(self.world, picture, keeper.accounts)
+        planner = Planner()
+        statuses = {q.name: q.status for q in self.world.queues.values()}
+        starts = Starts(statuses, planner, picture.durations)
+        fairness = FairnessWatch()
+        queues = QueueReporter(
+            self._api,
+            self.world,
+            self._leadership.may_write,
+            FIELD_MANAGER,
+            starts,
+            fairness,
+            planner,
+            term,
+        )
         self._loop = Loop(
             self.world,
-            Picture(self.world),
+            picture,
             executor,
             forecasts,
             self.metrics,
             self._options.loop,
-            queues.take,
+            (starts.take, fairness.take, queues.take, keeper.take),
+            keeper.journal,
+            starts,
+            planner,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(events.run(), name="events")
             group.create_task(executor.run(), name="executor")
             group.create_task(queues.run(), name="queues")
+            group.create_task(keeper.run(), name="keeper")
             if forecasts is not None:
                 group.create_task(forecasts.run(), name="forecasts")
+            group.create_task(starts.run(self._stirred), name="starts")
             group.create_task(self._loop.run(), name="loop")
 
     async def _refresh(self) -> None:
         """What the last leader wrote just before it stopped may not have reached our watches: list anew."""
-        for kind in (kinds.DEEPSEEKJOB, kinds.POD, kinds.CLAIM):
+        for kind in (kinds.DEEPSEEKJOB, kinds.GPUQUEUE, kinds.POD, kinds.CLAIM):
             await self._refresh_kind(kind)
 
     async def _refresh_kind(self, kind: Kind) -> None:

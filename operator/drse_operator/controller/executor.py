@@ -2,17 +2,18 @@
 
 One job is worked on by at most one task. A status write names the resourceVersion that the decision was
 made from, so a decision made from an old picture is refused, not merged. Nothing is written without a
-valid Lease. After a crash between any two writes, the next look at the cluster finds what is missing.
+valid Lease, and each status carries the term of its leader (``controller.fence``). After a crash between any
+two writes, the next look at the cluster finds what is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from drse_operator.api.base import API_VERSION
 from drse_operator.api.reasons import EventReason
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "drse-operator"
 _DEFAULT_WORKERS = 32
+#: One in so many workers does work that only tells before work that gives or frees GPUs.
+_TELLS_OF = 8
 #: Seconds that a job is left alone after work on it has failed; doubles with each failure in a row.
 _REST_BASE = 0.5
 _REST_CAP = 15.0
@@ -54,11 +57,39 @@ class Work:
     urgent: bool = True
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True)
 class _Queued:
-    rank: int
-    number: int
-    work: Work = field(compare=False)
+    #: None when other work has taken its place.
+    work: Work | None
+
+
+class _Backlog:
+    """Work in two lines, one of which is served first by most."""
+
+    def __init__(self) -> None:
+        self._lines: tuple[deque[_Queued], deque[_Queued]] = (deque(), deque())
+        self._ready = asyncio.Semaphore(0)
+
+    def put(self, work: Work) -> _Queued:
+        """Queue work up."""
+        queued = _Queued(work)
+        self._lines[not work.urgent].append(queued)
+        self._ready.release()
+        return queued
+
+    async def get(self, urgent: bool) -> Work:
+        """The next work, urgent work first if ``urgent``, else last; waits for some."""
+        while True:
+            await self._ready.acquire()
+            first, second = self._lines if urgent else reversed(self._lines)
+            work = (first or second).popleft().work
+            if work is not None:
+                return work
+
+
+def _instead(old: Work, new: Work) -> Work:
+    """New work that was decided from the status that old work was about to write."""
+    return replace(new, status=new.status or old.status, events=(*old.events, *new.events))
 
 
 class Executor:
@@ -75,6 +106,7 @@ class Executor:
         metrics: Metrics,
         may_write: Callable[[], bool],
         done: Callable[[str], None],
+        term: int,
         workers: int = _DEFAULT_WORKERS,
     ) -> None:
         self._api = api
@@ -83,37 +115,50 @@ class Executor:
         self._metrics = metrics
         self._may_write = may_write
         self._done = done
+        self._term = term
         self._workers = workers
-        self._queue: asyncio.PriorityQueue[_Queued] = asyncio.PriorityQueue()
-        self._numbers = itertools.count()
+        self._backlog = _Backlog()
         self._busy: set[str] = set()
+        #: Work that only tells and has not begun, by uid: it makes way for other work on the job.
+        self._tells: dict[str, _Queued] = {}
         self._failures: dict[str, int] = {}
 
     def busy(self, uid: str) -> bool:
-        """True while something is being done for the job."""
-        return uid in self._busy
+        """True while something is being done for the job that other work must not come between."""
+        return uid in self._busy and uid not in self._tells
 
     def submit(self, work: Work) -> None:
         """Take on work for a job that is not busy; from now on its new status is assumed."""
-        assert work.uid not in self._busy
+        assert not self.busy(work.uid)
+        waiting = self._tells.pop(work.uid, None)
+        if waiting is not None and waiting.work is not None:
+            work = _instead(waiting.work, work)
+            waiting.work = None
         self._busy.add(work.uid)
         if work.status is not None:
-            self._world.assume(work.uid, work.status)
-        self._queue.put_nowait(_Queued(0 if work.urgent else 1, next(self._numbers), work))
+            status = work.status.model_copy(update={"term": self._term})
+            work = replace(work, status=status)
+            self._world.assume(work.uid, status)
+        queued = self._backlog.put(work)
+        if not work.urgent:
+            self._tells[work.uid] = queued
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):
-                group.create_task(self._worker(), name=f"executor-{number}")
+                # However much there is to do, somebody tells those who wait why they do.
+                urgent = number % _TELLS_OF != _TELLS_OF - 1
+                group.create_task(self._worker(urgent), name=f"executor-{number}")
 
-    async def _worker(self) -> None:
+    async def _worker(self, urgent: bool) -> None:
         while True:
-            queued = await self._queue.get()
-            uid, job = queued.work.uid, queued.work.job
+            work = await self._backlog.get(urgent)
+            uid, job = work.uid, work.job
+            self._tells.pop(uid, None)
             who = uid if job is None else job.key
             try:
-                await self._carry_out(queued.work)
+                await self._carry_out(work)
             except NotLeader:
                 log.info("%s: not written, leadership has ended", who)
             except ApiError as error:

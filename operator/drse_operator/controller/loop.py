@@ -13,25 +13,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drse_operator.admission.decisions import Assign, Plan, Release, Wait
-from drse_operator.admission.planner import plan
+from drse_operator.admission.decisions import Assign, Plan, Release, Tell, Wait
+from drse_operator.admission.planner import Planner
 from drse_operator.admission.snapshot import Snapshot
 from drse_operator.api import times
 from drse_operator.api.enums import ScalingMode
-from drse_operator.api.reasons import ConditionType, EventReason, StateReason
+from drse_operator.api.keys import JobKey
+from drse_operator.api.reasons import EventReason, StateReason
 from drse_operator.api.status import DeepSeekJobStatus
 from drse_operator.cluster.picture import Picture
 from drse_operator.cluster.usage import Conflict, Usage
 from drse_operator.cluster.world import World
-from drse_operator.controller import planned
+from drse_operator.controller import planned, telling
 from drse_operator.controller.executor import Executor, Work
 from drse_operator.controller.forecasts import Forecasts
 from drse_operator.controller.pace import Pace
+from drse_operator.controller.starts import Starts
+from drse_operator.controller.sweep import Sweep
 from drse_operator.controller.timers import Timers
+from drse_operator.observe.journal import Journal
 from drse_operator.observe.metrics import Metrics
 from drse_operator.scaling.apply import scale
 from drse_operator.workloads.converge import converge, orphans
@@ -70,7 +75,10 @@ class Loop:
         forecasts: Forecasts | None,
         metrics: Metrics,
         settings: Settings,
-        report: Callable[[Snapshot, Plan], None] | None = None,
+        reports: tuple[Callable[[Snapshot, Plan], None], ...],
+        journal: Journal,
+        starts: Starts,
+        planner: Planner,
     ) -> None:
         self.last_pass = time.monotonic()
         self._world = world
@@ -79,7 +87,11 @@ class Loop:
         self._forecasts = forecasts
         self._metrics = metrics
         self._settings = settings
-        self._report = report
+        self._reports = reports
+        self._journal = journal
+        self._starts = starts
+        self._planner = planner
+        self._sweep = Sweep()
         self._pace = Pace()
         self._dirty: set[str] = set()
         self._timers = Timers()
@@ -110,7 +122,8 @@ class Loop:
         self._dirty.update(job.uid for job in self._world.all_jobs())
         while True:
             try:
-                self.make_pass(time.time())
+                # In whole microseconds, as times are written: what is read back is then the very same.
+                self.make_pass(round(time.time(), 6))
                 self.last_pass = time.monotonic()
             except Exception:
                 self._metrics.pass_failures.inc()
@@ -119,7 +132,8 @@ class Loop:
             await self._sleep()
 
     async def _sleep(self) -> None:
-        timeout = min(_RESYNC, self._timers.wait(time.time()))
+        now = time.time()
+        timeout = min(_RESYNC, self._timers.wait(now), self._sweep.wait(now))
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
@@ -140,17 +154,34 @@ class Loop:
             self._world.assume(uid, assessment.status)
         try:
             snapshot = self._picture.snapshot(usage)
-            decisions = plan(snapshot, now)
-            self._picture.remember(decisions.memory)
+            tell = Tell(tuple(judged), self._sweep.next(now))
+            decisions = self._plan(snapshot, now, tell)
+            self._picture.remember(snapshot, decisions)
+        except Exception:
+            # What was planned with is in doubt: the statuses are not.
+            self._planner.forget()
+            self._picture.forget()
+            raise
         finally:
             for uid in judged:
                 self._world.settle(uid)
         self._submit_all(judged, decisions, now)
+        self._sweep.take(decisions.pending, bool(judged or decisions.assign or decisions.release))
         self._pass_seconds = time.perf_counter() - started
         self._metrics.plan_seconds.observe(self._pass_seconds)
         self._metrics.take_plan(snapshot, decisions, usage, now)
-        if self._report is not None:
-            self._report(snapshot, decisions)
+        for report in self._reports:
+            report(snapshot, decisions)
+
+    def _plan(self, snapshot: Snapshot, now: float, tell: Tell) -> Plan:
+        planner = self._planner
+        audits, drifts = planner.audits, planner.drifts
+        decisions = planner.plan(snapshot, now, tell, self._picture.durations(snapshot))
+        self._metrics.plan_audits.inc(planner.audits - audits)
+        self._metrics.plan_drifts.inc(planner.drifts - drifts)
+        if planner.drifts > drifts:
+            log.error("the engine kept between passes had drifted: one made anew decides otherwise")
+        return decisions
 
     def _judge_dirty(self, usage: Usage, now: float) -> dict[str, Assessment]:
         """Judge the jobs that something happened to, those being worked on excepted: they stay dirty."""
@@ -176,6 +207,8 @@ class Loop:
         if lost is not None:
             _give_way(assessment, lost.second_replica, lost.uuid, str(lost.first))
         self._take_scaling(job, assessment, now)
+        completed = assessment.ended is StateReason.WORKERS_SUCCEEDED
+        assessment.status = planned.with_ran(assessment.status, job, completed, now)
         return assessment
 
     def _set_aside(self, job: Job, error: Exception) -> None:
@@ -212,39 +245,52 @@ class Loop:
             reason = EventReason.SCALED_UP if after > before else EventReason.SCALED_DOWN
             assessment.events.append(Event(reason, f"from {before} to {after} replicas: {scaling.message}"))
             self._metrics.scaling_actions.labels(driver=scaling.reason).inc()
+            self._journal.scaled(job, before, after, scaling, now)
 
     # -- handing over ----------------------------------------------------------------------------------
 
     def _submit_all(self, judged: dict[str, Assessment], decisions: Plan, now: float) -> None:
         """Assignments first, in the order they were promised; then everybody else."""
-        waits = {wait.uid: wait for wait in decisions.wait}
+        waits = {wait.uid: wait for wait in self._starts.tell(decisions.wait)}
         assigns = _by_uid(decisions.assign)
         releases = {release.uid: release for release in decisions.release}
-        ordered = dict.fromkeys([*assigns, *releases, *judged, *waits])
+        takers = self._takers(decisions.release)
+        ordered = dict.fromkeys([*assigns, *releases, *judged, *takers, *waits])
         for uid in ordered:
             job = self._world.job(uid)
             if job is None or self._executor.busy(uid):
                 continue
             assessment = judged.get(uid)
             wait = waits.get(uid)
-            only_waits = assessment is None and uid not in assigns and uid not in releases
+            only_waits = not any(uid in decided for decided in (judged, assigns, releases, takers))
             if only_waits and (wait is None or not self._worth_telling(job, wait, now)):
                 continue
             assessment = assessment or Assessment(job.status)
+            assessment.events += takers.get(uid, ())
             try:
                 self._submit(job, assessment, assigns.get(uid, ()), releases.get(uid), wait, now)
             except Exception as error:
                 self._set_aside(job, error)
 
+    def _takers(self, releases: tuple[Release, ...]) -> dict[str, list[Event]]:
+        """What to tell those for whom GPUs are taken from others, by uid."""
+        told: dict[str, list[Event]] = {}
+        for release in releases:
+            taker = self._named(release.taker)
+            if taker is not None:
+                message = f"replicas {list(release.replicas)} of {release.key} give way: {release.message}"
+                told.setdefault(taker.uid, []).append(Event(EventReason.PREEMPTING, message))
+        return told
+
+    def _named(self, key: JobKey | None) -> Job | None:
+        return None if key is None else self._world.jobs.get(key.namespace, key.name)
+
     def _worth_telling(self, job: Job, wait: Wait, now: float) -> bool:
         """Whether a wait, being all there is to say, must be written now. Most need not: this is cheap."""
-        status = planned.with_wait(job.status, wait, now)
-        if status == job.status:
-            return False
-        due = self._pace.due(job.status, status, job.uid, now)
-        if due > now:
-            self._timers.set(job.uid, due)
-        return due <= now
+        before = job.status.queue
+        if before is None or job.status.assignments:
+            return True
+        return self._pace.may_tell(job.uid, before, wait, now)
 
     def _submit(
         self,
@@ -256,78 +302,53 @@ class Loop:
         now: float,
     ) -> None:
         seen = self._picture.seen(job)
-        status = _decided(assessment.status, assigns, release, wait, now)
+        status = planned.with_place(assessment.status, self._picture.place(job.uid))
+        taker = None if release is None else self._named(release.taker)
+        status = _decided(job, status, assigns, release, taker, wait, now)
         status = summarize(seen, status, now, assessment.ended, assessment.ended_message)
         actions = (*converge(seen, status, self._settings.images), *_expired(job, status, assessment, now))
-        turned = _turned(job.status, status)
-        events = (*assessment.events, *_told(job, assigns, release, wait), *turned)
+        turned = telling.turned(job.status, status)
+        events = (*assessment.events, *telling.decisions(job, assigns, release, wait), *turned)
         if turned and any(p.reason is StateReason.DEVICE_MISMATCH for p in seen.problems):
             self._metrics.mismatches.inc()
         if assessment.wake_at is not None:
             self._timers.set(job.uid, assessment.wake_at)
+        if (
+            assigns
+            and (queue := self._world.queues.get("", job.spec.queue if job.spec is not None else ""))
+            and queue.spec is not None
+        ):
+            # From then on others may take its GPUs.
+            self._timers.set(job.uid, now + queue.spec.min_runtime_seconds)
         due = self._pace.due(job.status, status, job.uid, now)
         if due > now and not actions and not events:
-            self._timers.set(job.uid, due)
+            if due < math.inf:
+                self._timers.set(job.uid, due)
             return
         changed = status != job.status
-        if not changed and not actions:
+        if not changed and not actions and not events:
             return
         if changed:
             self._pace.written(job.uid, now)
+        self._metrics.take_events(events)
         urgent = bool(assigns or release or actions or job.status.assignments)
         self._executor.submit(Work(job.uid, job, status if changed else None, actions, events, urgent))
 
 
 def _decided(
+    job: Job,
     status: DeepSeekJobStatus,
     assigns: tuple[Assign, ...],
     release: Release | None,
+    taker: Job | None,
     wait: Wait | None,
     now: float,
 ) -> DeepSeekJobStatus:
     for assign in assigns:
         status = planned.with_assign(status, assign, now)
     if release is not None:
-        status = planned.with_release(status, release)
+        status = planned.with_release(status, release, job, taker, now)
     return planned.with_wait(status, wait, now)
-
-
-def _told(
-    job: Job, assigns: tuple[Assign, ...], release: Release | None, wait: Wait | None
-) -> tuple[Event, ...]:
-    events = []
-    for assign in assigns:
-        gpus = sum(p.count for p in assign.placements)
-        nodes = ", ".join(dict.fromkeys(p.node for p in assign.placements))
-        who = ", ".join(str(r) for r in sorted({p.replica for p in assign.placements}))
-        message = f"{gpus} x {assign.shape.kind.product} on {nodes} for replica {who}"
-        events.append(Event(EventReason.ASSIGNED, message))
-    if release is not None:
-        events.append(Event(EventReason.RELEASED, f"replicas {list(release.replicas)}: {release.message}"))
-    before = job.status.queue
-    if wait is not None and (before is None or before.reason != wait.reason):
-        message = f"{wait.reason}: {wait.message}"
-        events.append(Event(EventReason.WAITING, message, warning=wait.reason.user_must_act))
-    return tuple(events)
-
-
-#: Conditions whose turn to False is an event.
-_TURNS = {
-    ConditionType.DEVICES_HEALTHY: EventReason.DEVICE_LOST,
-    ConditionType.SCALING_ACTIVE: EventReason.SCALING_FROZEN,
-}
-
-
-def _turned(before: DeepSeekJobStatus, after: DeepSeekJobStatus) -> tuple[Event, ...]:
-    """What has gone wrong since the last status: GPUs under a running job, or the data for scaling."""
-    known = {(c.type, c.reason) for c in before.conditions if c.status == "False"}
-    return tuple(
-        Event(_TURNS[ConditionType(condition.type)], condition.message, warning=True)
-        for condition in after.conditions
-        if condition.status == "False"
-        and condition.type in _TURNS
-        and (condition.type, condition.reason) not in known
-    )
 
 
 def _give_way(assessment: Assessment, replica: int, uuid: str, first: str) -> None:

@@ -1,13 +1,17 @@
 """Which status changes are worth a write now, and which may wait for the next one.
 
 What a decision rests on is written at once. What only informs (a position that moved up, a load that
-changed a little) is written when something else is, or after a while: 10,000 waiting jobs must not be
-rewritten each time the first of them starts.
+changed a little) is written when something else is, or after a while, and at a bounded rate in all: 10,000
+waiting jobs must not be rewritten each time the first of them starts.
 """
 
 from __future__ import annotations
 
-from drse_operator.api.status import DeepSeekJobStatus
+import math
+
+from drse_operator.admission.decisions import Wait
+from drse_operator.api.status import DeepSeekJobStatus, QueueStatus
+from drse_operator.controller.planned import eta_of
 
 #: Seconds between writes of a status in which nothing but detail changed.
 _BOUND_DELAY = 15.0
@@ -17,13 +21,19 @@ _FAR_DELAY = 120.0
 _REASON_DELAY = 5.0
 #: Positions up to this one count as near the front of the queue.
 _NEAR = 20
+#: Behind them, a position is told anew when it has changed by this part of what was told.
+_FAR_CHANGE = 0.25
+#: Writes a second of those that only tell how a wait goes on, and how many of them may come at once.
+_TOLD_RATE = 10.0
+_TOLD_BURST = 50.0
 
 
 class Pace:
-    """Remembers when each job's status was last written."""
+    """Remembers when each job's status was last written. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
+        self._told = (0.0, _TOLD_BURST)
 
     def written(self, uid: str, now: float) -> None:
         """The status of a job is being written."""
@@ -34,11 +44,37 @@ class Pace:
         self._last.pop(uid, None)
 
     def due(self, old: DeepSeekJobStatus, new: DeepSeekJobStatus, uid: str, now: float) -> float:
-        """When the change must be written at the latest; ``now`` or before means at once."""
+        """When the change must be written at the latest; ``now`` or before means at once.
+
+        Infinite when it is worth no look of its own: a place far behind that has moved a little.
+        """
         if old == new:
             return now
         delay = _delay(old, new)
         return now if delay == 0 else self._last.get(uid, 0.0) + delay
+
+    def may_tell(self, uid: str, old: QueueStatus, new: Wait, now: float) -> bool:
+        """Whether how a wait goes on may be written now, being all there is to write."""
+        delay = _wait_delay(old, new)
+        if self._last.get(uid, 0.0) + delay > now:
+            return False
+        at, tokens = self._told
+        tokens = min(_TOLD_BURST, tokens + max(0.0, now - at) * _TOLD_RATE)
+        self._told = (now, tokens - 1 if tokens >= 1 else tokens)
+        return tokens >= 1
+
+
+def _wait_delay(old: QueueStatus, new: Wait) -> float:
+    """Seconds between two writes about a wait, by what is new; infinite when that is nothing of note."""
+    if old.reason != new.reason:
+        return _REASON_DELAY
+    if eta_of(new) != old.eta:
+        return _NEAR_DELAY
+    if old.position == new.position:
+        return _FAR_DELAY if old.message != new.message else math.inf
+    if old.position is None or new.position is None or new.position <= _NEAR:
+        return _NEAR_DELAY
+    return _FAR_DELAY if abs(new.position - old.position) >= _FAR_CHANGE * old.position else math.inf
 
 
 def _delay(old: DeepSeekJobStatus, new: DeepSeekJobStatus) -> float:
@@ -97,4 +133,4 @@ def _queue_delay(old: DeepSeekJobStatus, new: DeepSeekJobStatus) -> float:
     if before.reason != after.reason:
         return _REASON_DELAY
     position = after.position or _NEAR + 1
-    return _NEAR_DELAY if position <= _NEAR else _FAR_DELAY
+    return _NEAR_DELAY if position <= _NEAR else math.inf

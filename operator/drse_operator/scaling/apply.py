@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import ScalingMode, ScalingPolicy
@@ -9,6 +11,9 @@ from drse_operator.api.reasons import ScalingReason
 from drse_operator.api.status import DeepSeekJobStatus, ScalingStatus
 from drse_operator.api.types import seconds
 from drse_operator.scaling.policy import Policy, Signal, State, decide
+
+#: The lead time is this quantile of the latest start-ups: one slow node in ten must not set it.
+STARTUP_QUANTILE = 0.9
 
 
 def scale(
@@ -27,9 +32,11 @@ def scale(
         gpus_per_replica=status.gpus_per_replica,
         desired=standing,
         held=len({a.replica for a in status.assignments}),
+        ready=ready_replicas(status),
         low_since=low_since,
     )
-    decision = decide(policy_of(spec), state, signal, now)
+    policy = policy_of(spec, status)
+    decision = decide(policy, state, signal, now)
     changed = before is None or decision.desired != before.desired_replicas
     decided_at = times.to_wire(now) if changed or before is None else before.decided_at
     since = decision.low_since
@@ -43,6 +50,7 @@ def scale(
         forecast_p50=_rounded(decision.p50),
         forecast_p90=_rounded(decision.p90),
         capacity=decision.capacity,
+        lead_seconds=round(policy.lead * 60),
         reason=decision.reason,
         message=decision.message,
         low_since=None if since is None else times.to_wire(since),
@@ -50,18 +58,30 @@ def scale(
     )
 
 
-def policy_of(spec: DeepSeekJobSpec) -> Policy:
-    """The user's bounds as the policy reads them."""
+def policy_of(spec: DeepSeekJobSpec, status: DeepSeekJobStatus) -> Policy:
+    """The user's bounds, and the job's own lead time, as the policy reads them."""
     scaling = spec.scaling
     return Policy(
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
         up_at=scaling.scale_up_at,
         down_at=scaling.scale_down_at,
-        horizon=seconds(scaling.horizon) / 60,
+        lead=max(seconds(scaling.horizon), startup_seconds(status)) / 60,
         window=seconds(scaling.stabilization_window) / 60,
         use_forecast=scaling.policy is ScalingPolicy.FORECAST,
     )
+
+
+def startup_seconds(status: DeepSeekJobStatus) -> int:
+    """How long nine in ten of the job's latest replicas took at most to start; 0 before any has."""
+    known = sorted(status.startups)
+    return known[math.ceil(STARTUP_QUANTILE * len(known)) - 1] if known else 0
+
+
+def ready_replicas(status: DeepSeekJobStatus) -> int:
+    """Replicas that have started: each of their workers has been ready since its pod was made."""
+    held = {a.replica for a in status.assignments}
+    return len(held - {a.replica for a in status.assignments if not a.started})
 
 
 def _rounded(value: float | None) -> float | None:

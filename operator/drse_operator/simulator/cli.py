@@ -1,4 +1,4 @@
-"""``simulate``: commands that replay the past through the admission engine."""
+"""``simulate``: commands that replay the past through the code that decides in a cluster."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from drse_operator.simulator.loop import Observer
 from drse_operator.simulator.plot import Curves, draw
 from drse_operator.simulator.policies.registry import POLICIES
 from drse_operator.simulator.run import simulate as run_simulation
+from drse_operator.simulator.scaling_command import scaling
 from drse_operator.simulator.trace import TraceError, one_pool, read_jobs, read_nodes, with_estimates
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -20,7 +21,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def simulate() -> None:
-    """Replay the past through the admission engine."""
+    """Replay the past: jobs through admission, loads through scaling."""
 
 
 @simulate.command()
@@ -74,3 +75,6 @@ def trace(
         return
     for name, value in asdict(measures).items():
         click.echo(f"{name:24} {value:.4g}" if isinstance(value, float) else f"{name:24} {value}")
+
+
+simulate.add_command(scaling)

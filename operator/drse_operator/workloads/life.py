@@ -17,6 +17,7 @@ from drse_operator.api.status import Assignment, DeepSeekJobStatus
 from drse_operator.workloads.observed import Pod, PodPhase
 from drse_operator.workloads.outcome import Event
 from drse_operator.workloads.seen import Seen, by_replica, misplaced, pins
+from drse_operator.workloads.startups import note_started
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _judge_replica(
         )
         return
     _note_bound(result, seen, workers)
+    result.status = note_started(result.status, seen, workers)
     _judge_binding(result, replica, workers, pods, now, limits)
 
 

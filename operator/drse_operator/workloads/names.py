@@ -23,6 +23,9 @@ JOB_LABEL = "drse.dev/job"
 REPLICA_LABEL = "drse.dev/replica"
 WORKER_LABEL = "drse.dev/worker"
 
+#: Who submitted a job: stamped, and kept from changing, by the chart's admission policy.
+SUBMITTER_ANNOTATION = "drse.dev/submitted-by"
+
 #: Name of the request in every ResourceClaim, and of the claim inside the pod.
 CLAIM_REQUEST = "gpus"
 #: Name of the container that gets the GPUs.
@@ -32,6 +35,14 @@ ENGINE_CONTAINER = "engine"
 def pod_name(job: str, replica: int, worker: int) -> str:
     """Name of a worker's pod, such as ``chat-0-1``."""
     return f"{job}-{replica}-{worker}"
+
+
+def replica_and_worker(name: str) -> tuple[int, int]:
+    """Replica and worker in the name of a pod or claim that DRSE made; (-1, -1) for any other."""
+    parts = name.rsplit("-", 2)
+    if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
+        return -1, -1
+    return int(parts[1]), int(parts[2])
 
 
 def claim_name(job: str, replica: int, worker: int) -> str:

@@ -14,7 +14,7 @@ from drse_operator.api.status import DeepSeekJobStatus
 class Job:
     """A DeepSeekJob as last seen. ``spec`` is None when it does not parse; ``invalid`` then says why.
 
-    ``created`` is seconds since the epoch.
+    ``created`` is seconds since the epoch, ``user`` who submitted it, empty when nobody has noted that.
     """
 
     key: JobKey
@@ -26,6 +26,7 @@ class Job:
     spec: DeepSeekJobSpec | None
     status: DeepSeekJobStatus
     invalid: str = ""
+    user: str = ""
 
 
 class PodPhase(StrEnum):
@@ -42,7 +43,8 @@ class Pod:
 
     ``gpus`` counts extended-resource GPUs it asks for by resource name; ``claims`` are the names of its
     ResourceClaims; ``pinned_node`` is the node its affinity requires. ``message`` is the scheduler's or
-    kubelet's last word when it has one.
+    kubelet's last word when it has one, ``ready_at`` when the pod last became ready (seconds since the
+    epoch).
     """
 
     namespace: str
@@ -60,6 +62,7 @@ class Pod:
     claims: tuple[str, ...] = ()
     pinned_node: str = ""
     message: str = ""
+    ready_at: float | None = None
 
     @property
     def finished(self) -> bool:

@@ -1,0 +1,1 @@
+"""The seven Grafana boards: each title is a question, and its panels answer it."""

@@ -1,0 +1,165 @@
+"""What is asked beside the watches: accounts, decisions, the leader's Lease, forecaster, Prometheus.
+
+Each answer stands until the next one. What does not answer is named, with the time of its last answer; the
+rest of the console goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import httpx
+from pydantic import ValidationError
+
+from drse_forecaster.contract import ForecastList
+from drse_operator.cluster import kinds
+from drse_operator.cluster.client import ApiError, ApiUnreachable, KubeApi
+from drse_operator.observe import books
+from drse_operator.observe.accounts import Periods
+from drse_operator.observe.console.look import Source, Surroundings
+from drse_operator.observe.console.prometheus import Prometheus, PrometheusError
+from drse_operator.observe.journal import Decision
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT = 10.0
+_ERRORS = (ApiError, ApiUnreachable, httpx.HTTPError, PrometheusError, ValidationError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where things are asked. ``namespace`` is the operator's; None means that there is nothing to ask."""
+
+    namespace: str
+    lease: str = "drse-operator"
+    prometheus: str | None = None
+    forecaster: str | None = None
+
+
+class Outside:
+    """Asks until cancelled. ``changed`` is called after each answer, and after each that failed to come."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        addresses: Addresses,
+        changed: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.surroundings = Surroundings()
+        self._api = api
+        self._addresses = addresses
+        self._changed = changed
+        self._clock = clock
+        self._versions: dict[str, str] = {}
+        self._usage: dict[str, Periods] = {}
+        self._records: tuple[Decision, ...] = ()
+
+    async def run(self) -> None:
+        """Ask everything in its own rhythm."""
+        where = self._addresses
+        client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
+        async with client, asyncio.TaskGroup() as group:
+            books_at = f"ConfigMaps in {where.namespace}"
+            group.create_task(self._keep_asking("accounts", books_at, 10.0, self._ask_books))
+            group.create_task(
+                self._keep_asking("lease", f"{where.namespace}/{where.lease}", 5.0, self._ask_lease)
+            )
+            if where.forecaster is not None:
+                url = where.forecaster.rstrip("/")
+                ask = self._forecasts(client, url)
+                group.create_task(self._keep_asking("forecaster", url, 15.0, ask))
+            if where.prometheus is not None:
+                prometheus = Prometheus(where.prometheus, client)
+                ask = self._metrics(prometheus)
+                group.create_task(self._keep_asking("prometheus", where.prometheus, 30.0, ask))
+
+    async def _keep_asking(
+        self, name: str, address: str, seconds: float, ask: Callable[[], Awaitable[None]]
+    ) -> None:
+        source = Source(name, address)
+        while True:
+            try:
+                await ask()
+                source = replace(source, answered=self._clock(), trouble="")
+            except _ERRORS as error:
+                source = replace(source, trouble=_sentence(error))
+                log.warning("%s (%s): %s", name, address, error)
+            others = tuple(s for s in self.surroundings.sources if s.name != name)
+            self.surroundings = replace(self.surroundings, sources=(*others, source))
+            self._changed()
+            await asyncio.sleep(seconds)
+
+    async def _ask_books(self) -> None:
+        """Accounts and decisions; a book is read again only when it was written anew."""
+        selector = {"labelSelector": books.BOOK_LABEL}
+        listing = await self._api.list(kinds.CONFIG_MAP, self._addresses.namespace, selector)
+        usage, before = self._usage, dict(self._versions)
+        for document in listing.items:
+            name, version = document["metadata"]["name"], document["metadata"]["resourceVersion"]
+            if self._versions.get(name) == version:
+                continue
+            try:
+                if name == books.DECISIONS_NAME:
+                    self._records = books.read_decisions(document).decisions
+                elif name.startswith(books.USAGE_NAME.format(month="")):
+                    usage = {**usage, name: books.read_usage(document).tallies()}
+            except books.BookUnreadable as error:
+                log.warning("%s", error)
+            self._versions[name] = version
+        self._usage = usage
+        if self._versions == before:
+            return
+        periods: Periods = {}
+        for tallies in usage.values():
+            periods |= tallies
+        versions = tuple(sorted(self._versions.items()))
+        self.surroundings = replace(self.surroundings, books=versions, records=self._records, periods=periods)
+
+    async def _ask_lease(self) -> None:
+        """Who leads."""
+        where = self._addresses
+        document = await self._api.get(kinds.LEASE, where.lease, where.namespace)
+        spec = document.get("spec") or {}
+        renewed = spec.get("renewTime")
+        self.surroundings = replace(
+            self.surroundings,
+            leader=spec.get("holderIdentity") or "",
+            leader_renewed=None if renewed is None else datetime.fromisoformat(renewed).timestamp(),
+        )
+
+    def _forecasts(self, client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[None]]:
+        async def ask() -> None:
+            response = await client.get(f"{url}/v1/forecasts")
+            response.raise_for_status()
+            found = ForecastList.model_validate_json(response.content)
+            self.surroundings = replace(self.surroundings, forecasts=found)
+
+        return ask
+
+    def _metrics(self, prometheus: Prometheus) -> Callable[[], Awaitable[None]]:
+        async def ask() -> None:
+            now = self._clock()
+            use = await prometheus.use()
+            alerts = await prometheus.alerts()
+            figures = await prometheus.figures()
+            history = await prometheus.history(now)
+            loads = await prometheus.loads(now)
+            self.surroundings = replace(
+                self.surroundings, use=use, alerts=alerts, metrics=figures, history=history, loads=loads
+            )
+
+        return ask
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ApiError):
+        return error.message
+    if isinstance(error, PrometheusError):
+        return str(error)
+    return f"no usable answer ({type(error).__name__})"

@@ -1,0 +1,196 @@
+"""``/health``: is DRSE itself well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from pydantic import Field
+
+from drse_operator.observe.console.look import Source
+from drse_operator.observe.console.pages.page import Page, Visit
+from drse_operator.observe.console.words import NOTHING, ago, amount, percent, span
+from drse_operator.observe.views.base import Instant, Row, instant, instant_or_none
+
+#: A Lease that was not renewed for so long has no holder any more (seconds).
+_LEASE = 20.0
+
+
+class CheckRow(Row):
+    """One thing that is looked at."""
+
+    name: str
+    state: str = Field(description="Good, Watch, Act or Unknown.")
+    value: str
+    says: str
+
+
+class HealthDocument(Row):
+    """The page as JSON."""
+
+    as_of: Instant
+    checks: tuple[CheckRow, ...]
+    heard: Instant = Field(description="When the API server last answered.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure of the operator, and from when on it wants looking at and acting."""
+
+    name: str
+    key: str
+    watch: float
+    act: float
+    text: str
+    says: str
+
+
+_FIGURES = (
+    _Figure(
+        "Last plan",
+        "last_plan_age_seconds",
+        60,
+        120,
+        "seconds",
+        "Time since the operator last planned; passes come every 30 s at least.",
+    ),
+    _Figure(
+        "Plan time, p99", "plan_p99_seconds", 0.5, 2.0, "milliseconds", "Time of one pass over everything."
+    ),
+    _Figure("Devices promised twice", "double_assignments", 1, 1, "number", "Must be 0."),
+    _Figure(
+        "Devices other than promised", "assignment_mismatches", 1, 1, "number", "In the last hour; must be 0."
+    ),
+    _Figure("Failed API requests", "api_errors_per_hour", 10, 100, "number", "In the last hour."),
+    _Figure(
+        "Fairness bound used",
+        "fairness_bound_used_ratio",
+        0.9,
+        1.0,
+        "percent",
+        "Above 100 % the bound would be broken.",
+    ),
+    _Figure(
+        "GPUs without metrics",
+        "gpus_without_metrics",
+        1,
+        1e9,
+        "number",
+        "Held GPUs that no exporter reports: the join by UUID fails.",
+    ),
+)
+
+
+def page(visit: Visit) -> Page:
+    """The page."""
+    rows = (*_process(visit), *_figures(visit), *_sources(visit))
+    alerts = visit.sight.around.alerts if visit.sight.everything else ()
+    return Page(
+        template="health.html",
+        title="Health",
+        topics=("health", "use"),
+        document=HealthDocument(as_of=visit.now, checks=rows, heard=instant(visit.look.heard)),
+        command="drse doctor",
+        values={
+            "checks": [(row, _shape(row.state)) for row in rows],
+            "alerts": alerts,
+            "act": [row for row in rows if row.state == "Act"],
+            "unknown": sum(row.state == "Unknown" for row in rows),
+            "sources": [
+                (s, ago(instant_or_none(s.answered), visit.now))
+                for s in sorted(visit.sight.around.sources, key=lambda s: s.name)
+            ],
+        },
+    )
+
+
+def _shape(word: str) -> Markup:
+    shape, tone = {
+        "Good": ("full", "tone-good"),
+        "Watch": ("half", "tone-half"),
+        "Act": ("cross", "act"),
+    }.get(word, ("hollow", "tone-hollow"))
+    return Markup('<span class="state {}"><span class="shape {}"></span>{}</span>').format(tone, shape, word)
+
+
+def _process(visit: Visit) -> tuple[CheckRow, ...]:
+    around, now = visit.sight.around, visit.look.scene.now
+    silent = now - visit.look.heard
+    age = None if around.leader_renewed is None else max(0.0, now - around.leader_renewed)
+    leads = bool(around.leader) and age is not None and age < _LEASE
+    renewed = "never" if age is None else f"{span(age)} ago"
+    return (
+        CheckRow(
+            name="API server",
+            state="Good" if silent < 15 else "Act",
+            value=f"{span(silent)} ago",
+            says="When it last answered this console. The picture stands still while it does not.",
+        ),
+        CheckRow(
+            name="Leader",
+            state="Good" if leads else "Act",
+            value=around.leader or "nobody",
+            says=f"Holds the Lease, renewed {renewed}. Without a leader nothing is admitted; jobs run on.",
+        ),
+    )
+
+
+def _figures(visit: Visit) -> tuple[CheckRow, ...]:
+    known, rows = visit.sight.around.metrics, []
+    for figure in _FIGURES:
+        value = known.get(figure.key)
+        word = "Unknown"
+        if value is not None:
+            word = "Act" if value >= figure.act else "Watch" if value >= figure.watch else "Good"
+        rows.append(CheckRow(name=figure.name, state=word, value=_text(value, figure.text), says=figure.says))
+    covered = known.get("eta_coverage_ratio")
+    good = covered is not None and 0.8 <= covered <= 0.97
+    rows.append(
+        CheckRow(
+            name="Starts as told",
+            state="Unknown" if covered is None else "Good" if good else "Watch",
+            value=percent(covered),
+            says="Jobs that started by the p90 they were told; 80 to 97 % is well calibrated.",
+        )
+    )
+    return tuple(rows)
+
+
+def _sources(visit: Visit) -> tuple[CheckRow, ...]:
+    titles = {
+        "forecaster": "Forecaster",
+        "prometheus": "Prometheus",
+        "accounts": "Accounts and decisions",
+        "lease": "Lease",
+    }
+    without = {
+        "forecaster": "Not configured (--forecaster-url): no forecasts are shown.",
+        "prometheus": "Not configured (--prometheus-url): no use of GPUs, history or alerts.",
+    }
+    rows = []
+    for key, title in titles.items():
+        source: Source = visit.sight.around.source(key)
+        if not source.configured:
+            if key in without:
+                rows.append(CheckRow(name=title, state="Unknown", value="not asked", says=without[key]))
+            continue
+        says = source.trouble or f"Asked at {source.address}."
+        rows.append(
+            CheckRow(
+                name=title,
+                state="Act" if source.trouble else "Good",
+                value="no answer" if source.trouble else "answers",
+                says=says,
+            )
+        )
+    return tuple(rows)
+
+
+def _text(value: float | None, kind: str) -> str:
+    if value is None:
+        return NOTHING
+    if kind == "seconds":
+        return span(value)
+    if kind == "milliseconds":
+        return f"{1000 * value:.0f} ms"
+    return percent(value) if kind == "percent" else amount(value, 0)

@@ -1,0 +1,73 @@
+"""``/``: is all well, what needs a person, what was decided last."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from drse_operator.observe.console.charts import lines
+from drse_operator.observe.console.pages import decisions
+from drse_operator.observe.console.pages.page import Page, Visit
+from drse_operator.observe.console.words import span
+from drse_operator.observe.views.base import Row
+from drse_operator.observe.views.decisions import DecisionRow
+from drse_operator.observe.views.jobs import JobRow
+from drse_operator.observe.views.now import NowReport
+
+#: Latest decisions that are shown, and things that need a person.
+_LATEST = 10
+_NEEDS = 8
+
+
+class AlertRow(Row):
+    """A firing alert."""
+
+    name: str
+    severity: str
+    about: str
+
+
+class NowDocument(Row):
+    """The page as JSON."""
+
+    now: NowReport
+    needs: tuple[JobRow, ...] = Field(description="Jobs that go on only when somebody acts.")
+    alerts: tuple[AlertRow, ...] | None = Field(description="Null when Prometheus is not asked.")
+    decisions: tuple[DecisionRow, ...] = Field(description="The latest ones, newest first.")
+
+
+def page(visit: Visit) -> Page:
+    """The page."""
+    sight = visit.sight
+    needs = tuple(row for row in sight.jobs.items if row.must_act)
+    alerts = sight.around.alerts if sight.everything else ()
+    latest = tuple(reversed(sight.decisions.items[-_LATEST:]))
+    document = NowDocument(
+        now=sight.now,
+        needs=needs,
+        alerts=None
+        if alerts is None
+        else tuple(AlertRow(name=a.name, severity=a.severity, about=a.about) for a in alerts),
+        decisions=latest,
+    )
+    own = sight.jobs.items
+    return Page(
+        template="now.html",
+        title="Now",
+        topics=("jobs", "gpus", "use", "decisions", "health"),
+        document=document,
+        command="drse top",
+        values={
+            "now_": sight.now,
+            "oldest": span(sight.now.oldest_wait_seconds)
+            if sight.now.oldest_wait_seconds is not None
+            else "–",
+            "needs": needs[:_NEEDS],
+            "needs_total": len(needs),
+            "alerts": alerts,
+            "latest": [(row, decisions.badge(row.kind)) for row in latest],
+            "chart": lines.day(sight.around.history) if sight.everything else None,
+            "own_gpus": sum(row.gpus for row in own),
+            "own_waiting": sum(row.reason is not None for row in own),
+            "prometheus": sight.around.source("prometheus"),
+        },
+    )

@@ -1,0 +1,86 @@
+"""What each node has, what is free on it, and whether it takes work."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from drse_operator.api.enums import TopologyScope
+from drse_operator.cluster.devices import domains
+from drse_operator.observe.views.base import Report, Row, instant
+from drse_operator.observe.views.gpus import GpuRow, GpuState, count_by_state, gpus
+from drse_operator.observe.views.scene import EVERYWHERE, Scene
+
+#: A held GPU that is used less than this counts as idle.
+IDLE_BELOW = 0.05
+
+
+class NodeRow(Row):
+    """The GPUs of one kind on one node."""
+
+    node: str
+    product: str
+    gpus: int
+    free: int
+    held: int
+    foreign: int = Field(description="Held by pods or claims that DRSE did not make.")
+    out_of_service: int
+    held_idle: int | None = Field(description="Held GPUs used less than 5 %; null when not measured.")
+    jobs: int = Field(description="Jobs that hold GPUs of the node.")
+    nvlink_domain: str | None
+    rack: str | None
+    zone: str | None
+    state: str = Field(description="Ready, or why the node takes nothing.")
+
+
+class NodeReport(Report):
+    """Nodes with GPUs; a node with two kinds appears twice."""
+
+    items: tuple[NodeRow, ...]
+
+
+def nodes(scene: Scene, use: Mapping[str, float] | None = None) -> NodeReport:
+    """All nodes with GPUs. ``use`` is utilisation (0..1) by UUID."""
+    holders = Counter(
+        node for job in scene.world.all_jobs() for node in {a.node for a in job.status.assignments}
+    )
+    groups: dict[tuple[str, str], list[GpuRow]] = defaultdict(list)
+    for row in gpus(scene, EVERYWHERE, use=use).items:
+        groups[row.node, row.product].append(row)
+    rows = tuple(_row(scene, rows, holders, use is not None) for rows in groups.values())
+    return NodeReport(as_of=instant(scene.now), unread=scene.unread, items=rows)
+
+
+def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], measured: bool) -> NodeRow:
+    first = rows[0]
+    node = scene.world.nodes.get("", first.node)
+    places = {} if node is None else domains(node)
+    states = count_by_state(tuple(rows))
+    return NodeRow(
+        node=first.node,
+        product=first.product,
+        gpus=sum(row.count for row in rows),
+        free=states[GpuState.FREE],
+        held=states[GpuState.HELD],
+        foreign=states[GpuState.FOREIGN],
+        out_of_service=states[GpuState.OUT_OF_SERVICE],
+        held_idle=held_idle(rows) if measured else None,
+        jobs=holders[first.node],
+        nvlink_domain=places.get(TopologyScope.NVLINK_DOMAIN),
+        rack=places.get(TopologyScope.RACK),
+        zone=places.get(TopologyScope.ZONE),
+        state=(node.unready or "Ready") if node is not None else "is gone",
+    )
+
+
+def held_idle(rows: Sequence[GpuRow]) -> int:
+    """Held GPUs whose use is measured and below the mark."""
+    return sum(
+        row.count
+        for row in rows
+        if row.state is GpuState.HELD
+        and row.utilisation_ratio is not None
+        and row.utilisation_ratio < IDLE_BELOW
+    )

@@ -1,0 +1,144 @@
+"""What each queue holds against what it is due."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from drse_operator.api import times
+from drse_operator.api.gpuqueue import GPUQueueSpec
+from drse_operator.observe.views.base import Instant, Report, Row, instant, instant_or_none
+from drse_operator.observe.views.queue import must_act
+from drse_operator.observe.views.scene import Scene, queue_of
+
+
+class ShareRow(Row):
+    """A queue. GPUs are whole GPUs of any kind."""
+
+    queue: str
+    weight: int
+    guaranteed_gpus: int
+    limit_gpus: int | None
+    cordoned: bool = Field(description="Whether none of its waiting jobs may start.")
+    held_gpus: int
+    borrowed_gpus: int = Field(description="Held beyond the guarantee.")
+    fair_gpus: float | None = Field(
+        description="What the queue is due now: GPUs divided by weight among queues with demand, none beyond "
+        "its limit or what its jobs could use; null when the cluster's GPUs are not known."
+    )
+    asked_gpus: int = Field(description="Held and waited for.")
+    waiting_jobs: int
+    waiting_gpus: int
+    running_jobs: int
+    bound_used_ratio: float | None = Field(
+        description="Largest part of the fairness bound used between it and any other queue; above 1 it was "
+        "broken. Null while the operator has not measured it."
+    )
+    last_grant: Instant | None = Field(description="Latest promise of GPUs that its jobs still hold.")
+
+
+class ShareReport(Report):
+    """Queues by name."""
+
+    items: tuple[ShareRow, ...]
+    capacity_gpus: int | None = Field(description="Healthy GPUs on nodes that take work.")
+
+
+def share(scene: Scene, queue: str | None = None) -> ShareReport:
+    """All queues, or the one named."""
+    own = _from_jobs(scene) if scene.complete else _from_statuses(scene)
+    capacity = sum(node.capacity for node in scene.snapshot.nodes) if scene.complete else None
+    specs = {q.name: q.spec for q in scene.world.queues.values() if q.spec is not None}
+    demand = {name: _demand(spec, own[name]) for name, spec in specs.items()}
+    weights = {name: float(spec.weight) for name, spec in specs.items()}
+    fair = {} if capacity is None else divide(capacity, demand, weights)
+    rows = tuple(
+        ShareRow(
+            queue=name,
+            weight=spec.weight,
+            guaranteed_gpus=spec.guaranteed,
+            limit_gpus=spec.limit,
+            cordoned=spec.cordoned,
+            held_gpus=own[name]["held"],
+            borrowed_gpus=max(0, own[name]["held"] - spec.guaranteed),
+            fair_gpus=round(fair[name], 2) if name in fair else None,
+            asked_gpus=own[name]["held"] + own[name]["waiting_gpus"],
+            waiting_jobs=own[name]["waiting_jobs"],
+            waiting_gpus=own[name]["waiting_gpus"],
+            running_jobs=own[name]["running_jobs"],
+            bound_used_ratio=_bound_used(scene, name),
+            last_grant=instant_or_none(_last_grant(scene, name)),
+        )
+        for name, spec in sorted(specs.items())
+        if queue in (None, name)
+    )
+    return ShareReport(as_of=instant(scene.now), unread=scene.unread, items=rows, capacity_gpus=capacity)
+
+
+def divide(total: float, demand: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
+    """Max-min fair division of ``total`` by weight: nobody gets more than its demand, and what one cannot
+    use goes to the others (water filling: Bertsekas and Gallager, Data Networks, 6.5.2)."""
+    given = dict.fromkeys(demand, 0.0)
+    open_ = {name for name, wanted in demand.items() if wanted > 0}
+    left = total
+    while open_ and left > 0:
+        level = min(
+            left / sum(weights[name] for name in open_),
+            min((demand[name] - given[name]) / weights[name] for name in open_),
+        )
+        for name in open_:
+            given[name] += level * weights[name]
+        left -= level * sum(weights[name] for name in open_)
+        filled = {name for name in open_ if demand[name] - given[name] <= 1e-9}
+        if not filled:
+            break
+        open_ -= filled
+    return given
+
+
+def _demand(spec: GPUQueueSpec, own: Counter[str]) -> float:
+    asked = own["held"] + own["runnable_gpus"]
+    return float(asked if spec.limit is None else min(asked, spec.limit))
+
+
+def _from_jobs(scene: Scene) -> dict[str, Counter[str]]:
+    """Held and waiting, counted from the jobs themselves."""
+    own: dict[str, Counter[str]] = defaultdict(Counter)
+    for job in scene.world.all_jobs():
+        held = sum(a.count for a in job.status.assignments)
+        own[queue_of(job)].update(held=held, running_jobs=int(held > 0))
+    for wait in scene.waits.values():
+        runnable = 0 if must_act(wait.reason) else wait.gpus
+        own[queue_of(wait.job)].update(waiting_jobs=1, waiting_gpus=wait.gpus, runnable_gpus=runnable)
+    return own
+
+
+def _from_statuses(scene: Scene) -> dict[str, Counter[str]]:
+    """Held and waiting as the operator counts them: a reader may see queues whose jobs it may not see."""
+    own: dict[str, Counter[str]] = defaultdict(Counter)
+    for queue in scene.world.queues.values():
+        status = queue.status
+        own[queue.name].update(
+            held=status.assigned_gpus,
+            waiting_gpus=status.pending_gpus,
+            waiting_jobs=status.pending_jobs,
+            running_jobs=status.running_jobs,
+        )
+    return own
+
+
+def _bound_used(scene: Scene, queue: str) -> float | None:
+    found = scene.world.queues.get("", queue)
+    return None if found is None else found.status.fairness_bound_used
+
+
+def _last_grant(scene: Scene, queue: str) -> float | None:
+    since = [
+        times.from_wire(a.since)
+        for job in scene.world.all_jobs()
+        if queue_of(job) == queue
+        for a in job.status.assignments
+    ]
+    return max(since, default=None)
