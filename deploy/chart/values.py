@@ -140,6 +140,7 @@ class Forecaster(Component, total=False):
     """The forecaster."""
 
     enabled: bool
+    replicas: Annotated[int, Field(ge=1, le=64)]
     history: Duration
     step: Duration
     interval: Duration

@@ -61,6 +61,31 @@ def test_the_sidecar_finds_the_boards() -> None:
     assert not of_kind(render(), "ConfigMap"), "off until asked for"
 
 
+# -- shards ------------------------------------------------------------------------------------------------
+
+
+def test_several_forecasters_share_the_jobs_and_all_of_them_are_asked() -> None:
+    documents = render("--set=forecaster.replicas=3")
+    (shards,) = of_kind(documents, "StatefulSet")
+    assert shards["spec"]["replicas"] == 3
+    (container,) = shards["spec"]["template"]["spec"]["containers"]
+    assert "--shard=$(POD_NAME)/3" in container["args"]
+    assert [env["name"] for env in container["env"]] == ["POD_NAME"]
+    services = {d["metadata"]["name"]: d["spec"] for d in of_kind(documents, "Service")}
+    headless = services[shards["spec"]["serviceName"]]
+    assert headless["clusterIP"] == "None"
+    assert headless["selector"].items() <= shards["spec"]["template"]["metadata"]["labels"].items()
+    (operator,) = (d for d in of_kind(documents, "Deployment") if d["metadata"]["name"] == "drse-operator")
+    (url,) = (a for a in operator["spec"]["template"]["spec"]["containers"][0]["args"] if "forecaster" in a)
+    assert url == f"--forecaster-url=http://drse-forecaster-shards.{NAMESPACE}.svc:8090"
+
+
+def test_one_forecaster_is_a_deployment_without_shards() -> None:
+    documents = render()
+    assert not of_kind(documents, "StatefulSet")
+    assert "shard" not in json.dumps([d["spec"] for d in of_kind(documents, "Deployment")])
+
+
 # -- network -----------------------------------------------------------------------------------------------
 
 

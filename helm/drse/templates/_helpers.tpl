@@ -106,3 +106,9 @@ readinessProbe:
     - port: 53
       protocol: TCP
 {{- end -}}
+
+{{/* Where forecasts are asked for; with several shards the name has an address for each. */}}
+{{- define "drse.forecasterURL" -}}
+{{- $shards := ternary "-shards" "" (gt (int .Values.forecaster.replicas) 1) -}}
+http://{{ include "drse.forecaster" . }}{{ $shards }}.{{ .Release.Namespace }}.svc:{{ .Values.forecaster.port }}
+{{- end }}
