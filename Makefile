@@ -67,6 +67,7 @@ docs: setup ## Build the documentation as a site, into site/; broken links fail
 bench: setup ## Measure: throughput, memory, speed; writes docs/benchmarks.md (minutes)
 	$(RUN) drse-local binaries
 	$(RUN) python -m tests.benchmarks $(ARGS)
+	$(RUN) python -m tests.benchmarks.forecast
 	HYPOTHESIS_PROFILE=bench $(RUN) pytest -q tests/admission
 
 .PHONY: setup
