@@ -116,6 +116,8 @@ class FlakyApiServer:
             for k, v in request.headers.items()
             if k.lower() not in ("host", "content-length", "transfer-encoding")
         }
+        # Bodies are passed on as they come, without the header that would say that they are compressed.
+        headers["Accept-Encoding"] = "identity"
         data = await request.read() or None
         kept = self._holds and request.method != "GET"
         if kept:

@@ -275,7 +275,10 @@ class KubeApi:
             text = await response.read()
         except (TimeoutError, aiohttp.ClientError) as error:
             raise ApiUnreachable(f"{method} {path}: {error!r}") from error
-        document: Document = json.loads(text) if text else {}
+        try:
+            document: Document = json.loads(text) if text else {}
+        except ValueError as error:
+            raise ApiUnreachable(f"{method} {path}: the answer is no JSON ({error})") from error
         return document
 
     async def _send(
