@@ -3,13 +3,14 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client.core import Metric
 
 from deploy.rules.recording import RECORDINGS
 from drse_forecaster.metrics import Metrics, Shown
+from drse_operator.api.reference import table
 from drse_operator.observe.console.figures import Figures
 from drse_operator.observe.metrics.catalogue import families
 
@@ -40,13 +41,13 @@ def metrics_page() -> str:
     parts = (
         _HEAD,
         _OPERATOR,
-        _table(("Metric", "Kind", "Labels", "From", "What it says"), (_cells(row) for row in operator)),
+        table(("Metric", "Kind", "Labels", "From", "What it says"), (_cells(row) for row in operator)),
         "## Forecaster\n",
-        _table(("Metric", "Kind", "Labels", "What it says"), (_cells(row) for row in _forecaster())),
+        table(("Metric", "Kind", "Labels", "What it says"), (_cells(row) for row in _forecaster())),
         "## Console\n",
-        _table(("Metric", "Kind", "Labels", "What it says"), (_cells(row) for row in _console())),
+        table(("Metric", "Kind", "Labels", "What it says"), (_cells(row) for row in _console())),
         _RULES,
-        _table(("Series", "Expression"), recorded),
+        table(("Series", "Expression"), recorded),
     )
     return "\n".join(parts)
 
@@ -94,8 +95,3 @@ def _cells(row: tuple[Any, ...]) -> tuple[str, ...]:
 
 def _listed(labels: tuple[str, ...]) -> str:
     return ", ".join(f"`{label}`" for label in labels)
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

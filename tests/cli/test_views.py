@@ -11,6 +11,7 @@ from drse_operator.api.gpuqueue import GPUQueueSpec
 from drse_operator.api.keys import JobKey
 from drse_operator.observe.accounts import Account, Tally
 from drse_operator.observe.journal import Decision
+from drse_operator.observe.shares import Claimant, fair_shares
 from drse_operator.observe.views.decisions import decisions, from_event
 from drse_operator.observe.views.forecast import forecast
 from drse_operator.observe.views.fork import PutJob, PutQueue, WithoutNode
@@ -21,7 +22,7 @@ from drse_operator.observe.views.now import now
 from drse_operator.observe.views.prio import prio
 from drse_operator.observe.views.queue import queue
 from drse_operator.observe.views.scene import Scene, UnknownJobError, Where
-from drse_operator.observe.views.share import divide, share
+from drse_operator.observe.views.share import share
 from drse_operator.observe.views.usage import By, usage
 from drse_operator.observe.views.whatif import IncompleteSceneError, Outcome, whatif
 from drse_operator.observe.views.why import why
@@ -169,7 +170,8 @@ def test_shares_divide_by_weight_what_can_be_used() -> None:
 def test_divide(
     total: float, demand: dict[str, float], weights: dict[str, float], expected: dict[str, float]
 ) -> None:
-    assert divide(total, demand, weights) == pytest.approx(expected)
+    claimants = {name: Claimant(weights[name], asked) for name, asked in demand.items()}
+    assert fair_shares(total, claimants) == pytest.approx(expected)
 
 
 def test_prio_tells_the_terms_and_the_neighbours() -> None:

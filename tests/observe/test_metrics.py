@@ -15,7 +15,7 @@ from drse_operator.cluster.usage import Usage
 from drse_operator.observe.metrics import Metrics
 from drse_operator.observe.metrics.catalogue import SHOWN_WAITING, Family, Kind, families
 from drse_operator.observe.metrics.gpus import unexplained_idle
-from drse_operator.observe.metrics.shares import Claimant, fair_shares
+from drse_operator.observe.shares import Claimant, fair_shares
 from drse_operator.workloads.outcome import Event
 from tests.admission.builders import NodePlan, kind_of, make_job, make_nodes, make_queue, shape, snapshot
 from tests.observe.clusters import (

@@ -7,7 +7,7 @@ Usage::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -79,7 +79,7 @@ def _type(model: type[ApiModel]) -> str:
     parts = (
         f"### {model.__name__}\n",
         f"{schema['description']}\n",
-        _table(("Field", "Type", "Default", "Description"), rows),
+        table(("Field", "Type", "Default", "Description"), rows),
         _bullets("Rules:", [rule.message for rule in model.rules]),
     )
     return "\n".join(part for part in parts if part)
@@ -156,7 +156,7 @@ def _classes(annotation: Any, bases: tuple[type[Any], ...]) -> Iterator[type[Any
 def _word_list(words: type[Word]) -> str:
     rows = [(f"`{word.value}`", word.meaning) for word in words]
     return "\n".join(
-        (f"### {words.__name__}\n", f"{one_line(words.__doc__ or '')}\n", _table(("Word", "Meaning"), rows))
+        (f"### {words.__name__}\n", f"{one_line(words.__doc__ or '')}\n", table(("Word", "Meaning"), rows))
     )
 
 
@@ -165,7 +165,7 @@ def _wait_reasons() -> str:
         (f"`{reason.value}`", "you" if reason.user_must_act else "time", reason.meaning)
         for reason in WaitReason
     ]
-    return "\n".join(("### WaitReason\n", f"{_WAITS}\n", _table(("Reason", "Cleared by", "Meaning"), rows)))
+    return "\n".join(("### WaitReason\n", f"{_WAITS}\n", table(("Reason", "Cleared by", "Meaning"), rows)))
 
 
 # -- Markdown ----------------------------------------------------------------------------------------------
@@ -175,7 +175,8 @@ def _link(named: type[Any]) -> str:
     return f"[{named.__name__}](#{named.__name__.lower()})"
 
 
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
     lines = [header, ("---",) * len(header), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 

@@ -10,7 +10,7 @@ from drse_operator.cluster.parse import QueueObject
 from drse_operator.observe.metrics import catalogue
 from drse_operator.observe.metrics.exposition import Exposition
 from drse_operator.observe.metrics.last import JobsNow, LastPass
-from drse_operator.observe.metrics.shares import Claimant, fair_shares
+from drse_operator.observe.shares import Claimant, fair_shares
 
 
 def queue_series(out: Exposition, jobs: JobsNow, last: LastPass) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 
 from pydantic import Field
 
 from drse_operator.api import times
 from drse_operator.api.gpuqueue import GPUQueueSpec
+from drse_operator.observe.shares import Claimant, fair_shares
 from drse_operator.observe.views.base import Instant, Report, Row, instant, instant_or_none
 from drse_operator.observe.views.queue import must_act
 from drse_operator.observe.views.scene import Scene, queue_of
@@ -51,9 +51,8 @@ def share(scene: Scene, queue: str | None = None) -> ShareReport:
     own = _from_jobs(scene) if scene.complete else _from_statuses(scene)
     capacity = sum(node.capacity for node in scene.snapshot.nodes) if scene.complete else None
     specs = {q.name: q.spec for q in scene.world.queues.values() if q.spec is not None}
-    demand = {name: _demand(spec, own[name]) for name, spec in specs.items()}
-    weights = {name: float(spec.weight) for name, spec in specs.items()}
-    fair = {} if capacity is None else divide(capacity, demand, weights)
+    claimants = {name: Claimant(spec.weight, _demand(spec, own[name])) for name, spec in specs.items()}
+    fair = {} if capacity is None else fair_shares(capacity, claimants)
     rows = tuple(
         ShareRow(
             queue=name,
@@ -75,27 +74,6 @@ def share(scene: Scene, queue: str | None = None) -> ShareReport:
         if queue in (None, name)
     )
     return ShareReport(as_of=instant(scene.now), unread=scene.unread, items=rows, capacity_gpus=capacity)
-
-
-def divide(total: float, demand: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    """Max-min fair division of ``total`` by weight: nobody gets more than its demand, and what one cannot
-    use goes to the others (water filling: Bertsekas and Gallager, Data Networks, 6.5.2)."""
-    given = dict.fromkeys(demand, 0.0)
-    open_ = {name for name, wanted in demand.items() if wanted > 0}
-    left = total
-    while open_ and left > 0:
-        level = min(
-            left / sum(weights[name] for name in open_),
-            min((demand[name] - given[name]) / weights[name] for name in open_),
-        )
-        for name in open_:
-            given[name] += level * weights[name]
-        left -= level * sum(weights[name] for name in open_)
-        filled = {name for name in open_ if demand[name] - given[name] <= 1e-9}
-        if not filled:
-            break
-        open_ -= filled
-    return given
 
 
 def _demand(spec: GPUQueueSpec, own: Counter[str]) -> float:
