@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 # Both images of DRSE. The names are those of the Helm chart's defaults:
 #
-#   docker build --target operator   --tag drse-operator:0.1.0   .
-#   docker build --target forecaster --tag drse-forecaster:0.1.0 .
+#   docker build --target operator   --tag drse-operator:0.2.0   .
+#   docker build --target forecaster --tag drse-forecaster:0.2.0 .
 #
 # Each holds a virtual environment at /opt/drse with exactly what uv.lock says, and runs as user 65532 on a
 # read-only root: only /tmp is written to.

@@ -26,10 +26,11 @@ demo: setup ## Run everything on an embedded cluster and watch it; ARGS="--once 
 test: setup ## All checks and tests, on a real control plane; ARGS goes to pytest
 	$(MAKE) --no-print-directory check
 	$(RUN) drse-local binaries
-	$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
-check: setup lint crds-check ## Everything that needs no cluster and no test run
+check: setup lint ## Everything that needs no cluster and no test run
+	$(RUN) python -m deploy --check
 
 .PHONY: unit
 unit: setup ## Only the tests that need no cluster (seconds)
@@ -49,15 +50,7 @@ format: setup ## Bring the code into its form
 
 .PHONY: crds
 crds: setup ## Write all that is made from code: CRDs, references, rules, boards, schema; ARGS=--check compares
-	$(RUN) python -m drse_operator.api.crd $(ARGS)
-	$(RUN) python -m drse_operator.api.reference $(ARGS)
-	$(RUN) python -m drse_operator.cli.reference $(ARGS)
 	$(RUN) python -m deploy $(ARGS)
-	$(if $(findstring --check,$(ARGS)),diff -r crds helm/drse/files/crds,cp crds/*.yaml helm/drse/files/crds/)
-
-.PHONY: crds-check
-crds-check: setup
-	@$(MAKE) --no-print-directory crds ARGS=--check
 
 .PHONY: docs
 docs: setup ## Build the documentation as a site, into site/; broken links fail

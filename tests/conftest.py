@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,18 @@ settings.register_profile("dev", max_examples=50, deadline=None, suppress_health
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=500, derandomize=True)
 settings.register_profile("bench", settings.get_profile("dev"), max_examples=2500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with patient tests go first, those without a cluster last, so that no worker is left with a long
+    one at the end."""
+    patience: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        cluster = item.get_closest_marker("cluster")
+        seconds = float(limit.args[0]) if limit else 1.0 if cluster else 0.0
+        patience[item.path] = max(patience.get(item.path, 0.0), seconds)
+    items.sort(key=lambda item: -patience[item.path])
 
 
 @pytest.fixture(scope="session")

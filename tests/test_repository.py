@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("operator/drse_operator", "forecaster/drse_forecaster", "local/drse_local")
@@ -55,3 +58,19 @@ def test_import_contracts_hold() -> None:
         [lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_all_that_states_the_version_states_the_same() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    stated = {}
+    for name in ("helm/drse/Chart.yaml", "helm/drse-crds/Chart.yaml"):
+        chart = yaml.safe_load((ROOT / name).read_text("utf-8"))
+        stated |= {f"{name} {key}": chart[key] for key in ("version", "appVersion")}
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    stated["CHANGELOG.md"] = changes[0]
+    for name in ("Dockerfile", "docs/install.md"):
+        for tag in re.findall(r"drse-(?:operator|forecaster):(\S+)", (ROOT / name).read_text("utf-8")):
+            stated[f"{name} {tag}"] = tag
+    assert {where: found for where, found in stated.items() if found != version} == {}
+    (before,) = (ROOT / "tests" / "helm" / "released").glob("drse-*.tar.xz")
+    assert before.name == f"drse-{changes[1]}.tar.xz", "upgrades are tested from the version before"

@@ -138,7 +138,10 @@ def _number(panel: Panel) -> stat.Panel:
 def _lines(panel: Panel) -> lines.Panel:
     legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
     tooltip = common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
-    made = lines.Panel().legend(legend.show_legend(True)).tooltip(tooltip).min(0).line_width(1)
+    made = lines.Panel().legend(legend.show_legend(True)).tooltip(tooltip).line_width(1)
+    if panel.look is Look.SIGNED:
+        return made.fill_opacity(5)
+    made = made.min(0)
     if panel.look is Look.STACK:
         return made.stacking(common.StackingConfig().mode(StackingMode.NORMAL)).fill_opacity(40)
     return made.fill_opacity(5)
@@ -170,6 +173,7 @@ def _heat(panel: Panel) -> heatmap.Panel:
 _LOOKS: dict[Look, Callable[[Panel], _Builder]] = {
     Look.NUMBER: _number,
     Look.LINES: _lines,
+    Look.SIGNED: _lines,
     Look.STACK: _lines,
     Look.BARS: _bars,
     Look.TABLE: _table,

@@ -10,6 +10,21 @@ _JOB = '{deepseekjob_namespace="$namespace", deepseekjob="$job"}'
 _AHEAD = '{deepseekjob_namespace="$namespace", deepseekjob="$job", horizon="10m", quantile='
 _ERROR = "rate(drse_forecast_abs_error_sum_total[1h])"
 _NAIVE = "rate(drse_forecast_last_value_abs_error_sum_total[1h])"
+_LOAD = f"max by ({_BY_JOB}) (drse:job_load:gpus)"
+_EACH = f"max by ({_BY_JOB}) (drse_job_gpus_per_replica)"
+#: GPUs of an autoscaler that sees only the load: the highest of five minutes, five minutes ago.
+_FOLLOWING = (
+    f"ceil(max by ({_BY_JOB}) (max_over_time(drse:job_load:gpus[5m] offset 5m)) "
+    f"/ on ({_BY_JOB}) (0.8 * {_EACH})) * on ({_BY_JOB}) {_EACH}"
+)
+
+
+def _minutes_short(gpus: str) -> str:
+    """Minutes of the last hour in which the load of a scaled job exceeded so many GPUs, of all jobs."""
+    scaled = f"(max by ({_BY_JOB}) (drse_scaling_granted_gpus))"
+    short = f"({_LOAD} > bool on ({_BY_JOB}) max by ({_BY_JOB}) ({gpus})) and on ({_BY_JOB}) {scaled}"
+    return f"60 * sum(avg_over_time(({short})[1h:1m]))"
+
 
 FORECAST = Board(
     "drse-forecast",
@@ -111,12 +126,18 @@ FORECAST = Board(
             (
                 lines(
                     "Minutes of the last hour with more load than GPUs",
-                    "By job. Growing in time keeps it at 0.",
-                    Query(
-                        f"60 * avg_over_time((max by ({_BY_JOB}) (drse:job_load:gpus) > bool "
-                        f"max by ({_BY_JOB}) (drse_job_gpus))[1h:1m])",
-                        _NAME,
-                    ),
+                    "Of all scaled jobs. Growing in time keeps it at 0. Beside it, what would have been "
+                    "with an HPA that follows the load: 80 % target, five minutes of stabilization, "
+                    "replicas that take five minutes to start.",
+                    Query(_minutes_short("drse_scaling_granted_gpus"), "DRSE"),
+                    Query(_minutes_short(_FOLLOWING), "HPA"),
+                ),
+                lines(
+                    "Lead time",
+                    "How far ahead growth looks, by job: the horizon it states, or what its replicas take to "
+                    "start if that is longer.",
+                    Query(f"max by ({_BY_JOB}) (drse_scaling_lead_seconds)", _NAME),
+                    unit=Unit.SECONDS,
                 ),
                 stack(
                     "Scaling actions",

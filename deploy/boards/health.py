@@ -71,6 +71,11 @@ HEALTH = Board(
                     Query(_quantile(0.95, "drse_status_write_duration_seconds"), "p95"),
                     unit=Unit.SECONDS,
                 ),
+                lines(
+                    "Writes that wait",
+                    "Jobs whose status or objects are being written, or wait to be.",
+                    Query("sum(drse_writes_pending_jobs)", "jobs"),
+                ),
                 stack(
                     "Failed requests to the API server",
                     "A minute, by reason. Empty is good.",

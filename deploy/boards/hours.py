@@ -14,6 +14,14 @@ def _held(by: str) -> str:
 _USED = "sum(sum_over_time(drse:queue_gpus_used:sum[$__range:1m])) / 60"
 _MEASURED = "sum(sum_over_time(drse:job_gpus_measured:count[$__range:1m])) / 60"
 _IDLE_JOBS = "drse:job_gpus_measured:count - drse:job_gpus_used:sum"
+_NOT_BUSY = "(1 - drse:gpu_used:ratio) unless on (UUID) drse_gpu_starting"
+_UNMEASURED = (
+    "(drse_gpu_assigned unless on (UUID) drse:gpu_utilization:ratio) unless on (UUID) drse_gpu_starting"
+)
+_FREE_WHILE_WAITING = (
+    'sum(drse_gpu_state{state="Free"}) * '
+    "(sum(drse_queue_requested_gpus) > bool sum(drse_queue_assigned_gpus))"
+)
 
 HOURS = Board(
     "drse-hours",
@@ -89,6 +97,27 @@ HOURS = Board(
                         "avg_over_time(drse:job_gpus_measured:count[1h]) < 0.05"
                     ),
                     Unit.SHARE,
+                ),
+            ),
+        ),
+        Row(
+            "Waste by reason",
+            (
+                stack(
+                    "GPUs that did no work",
+                    "Held and starting, held and not busy, held and not measured, lost to preemption (mean "
+                    "of an hour), closed, unhealthy, and free although jobs wait.",
+                    Query("sum(drse_gpu_starting) or vector(0)", "starting"),
+                    Query(
+                        "sum((1 - drse:gpu_used:ratio) unless on (UUID) drse_gpu_starting) or vector(0)",
+                        "not busy",
+                    ),
+                    Query(f"count({_UNMEASURED}) or vector(0)", "not measured"),
+                    Query("sum(rate(drse_lost_gpu_seconds_total[1h]))", "lost to preemption"),
+                    Query('sum(drse_gpu_state{state="Closed"})', "closed"),
+                    Query('sum(drse_gpu_state{state="Unhealthy"})', "unhealthy"),
+                    Query(_FREE_WHILE_WAITING, "free while jobs wait"),
+                    width=24,
                 ),
             ),
         ),

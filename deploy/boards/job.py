@@ -59,6 +59,26 @@ JOB = Board(
             ),
         ),
         Row(
+            "Starts that were lost",
+            (
+                lines(
+                    "Failed attempts and preemptions",
+                    "So far.",
+                    Query(f"max(drse_job_failures{_JOB})", "failed attempts"),
+                    Query(f"max(drse_job_preemptions{_JOB})", "preempted"),
+                    width=12,
+                ),
+                lines(
+                    "Replicas",
+                    "That it should have, that hold GPUs, and that are ready.",
+                    Query(f"max(drse_job_wanted_replicas{_JOB})", "wanted"),
+                    Query(f"max(drse_job_replicas{_JOB})", "with GPUs"),
+                    Query(f"max(drse_job_ready_replicas{_JOB})", "ready"),
+                    width=12,
+                ),
+            ),
+        ),
+        Row(
             "GPUs",
             (
                 shares(

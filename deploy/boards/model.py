@@ -15,6 +15,7 @@ class Look(Enum):
 
     NUMBER = auto()  #: the newest value, large
     LINES = auto()
+    SIGNED = auto()  #: lines that may be below 0
     STACK = auto()  #: lines that add up
     BARS = auto()  #: the newest value of each series as a bar
     TABLE = auto()  #: the newest value of each series as a row
@@ -93,6 +94,11 @@ class Board:
     def panels(self) -> tuple[Panel, ...]:
         """All panels in reading order."""
         return tuple(panel for row in self.rows for panel in row.panels)
+
+
+def signed(title: str, text: str, *queries: Query, unit: str = Unit.COUNT, width: int = 8) -> Panel:
+    """Lines that may be below 0."""
+    return Panel(title, text, queries, unit, Look.SIGNED, width)
 
 
 def number(title: str, text: str, expr: str, unit: str = Unit.COUNT, alarm: float | None = None) -> Panel:

@@ -56,12 +56,22 @@ SHARING = Board(
                     "Borrowed",
                     "GPUs held beyond the guarantee.",
                     Query(f"clamp_min({_HELD} - on (queue) {_GUARANTEED}, 0)", "{{queue}}"),
+                    width=6,
                 ),
-                lines("Fair share", "GPUs, by weight among those who ask.", Query(_FAIR, "{{queue}}")),
+                lines(
+                    "Lent",
+                    "GPUs of the guarantee that others may use meanwhile.",
+                    Query(f"clamp_min({_GUARANTEED} - on (queue) {_HELD}, 0)", "{{queue}}"),
+                    width=6,
+                ),
+                lines(
+                    "Fair share", "GPUs, by weight among those who ask.", Query(_FAIR, "{{queue}}"), width=6
+                ),
                 lines(
                     "Asked for",
                     "GPUs held and waited for.",
                     Query("max by (queue) (drse_queue_requested_gpus)", "{{queue}}"),
+                    width=6,
                 ),
             ),
         ),
@@ -72,17 +82,33 @@ SHARING = Board(
                     "Fairness bound used over time",
                     "It may only rise, and never above 1.",
                     Query("max by (queue) (drse_fairness_bound_used_ratio)", "{{queue}}"),
+                    width=12,
                 ),
                 lines(
                     "Lag of waiting flows",
-                    "Service per weight behind the flow that has had most, in seconds of the whole cluster.",
+                    "Service per weight behind the flow that has had most, in seconds of the whole cluster. "
+                    "The panel beside it says how much of what is allowed that is.",
                     Query("max by (queue, type) (drse_flow_lag_seconds)", "{{queue}} {{type}}"),
+                    unit=Unit.SECONDS,
+                    width=12,
+                ),
+                lines(
+                    "Service by flow",
+                    "Per weight, in seconds of the whole cluster. Flows that wait rise together; one that "
+                    "was idle comes in where the others are.",
+                    Query("max by (queue, type) (drse_flow_service_seconds)", "{{queue}} {{type}}"),
                     unit=Unit.SECONDS,
                 ),
                 lines(
                     "Preemptions",
                     "Replicas taken away an hour, by the queue that lost them.",
                     Query("sum by (queue) (increase(drse_preemptions_total[1h]))", "{{queue}}"),
+                ),
+                stack(
+                    "Preemptions by reason",
+                    "Replicas taken away an hour: for a higher priority, or by another queue's guarantee.",
+                    Query("sum by (reason) (increase(drse_preemptions_total[1h]))", "{{reason}}"),
+                    width=8,
                 ),
             ),
         ),

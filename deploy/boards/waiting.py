@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from deploy.boards.model import Board, Look, Panel, Query, Row, Unit, lines, number, stack, table
+from deploy.boards.model import (
+    Board,
+    Look,
+    Panel,
+    Query,
+    Row,
+    Unit,
+    lines,
+    number,
+    shares,
+    signed,
+    stack,
+    table,
+)
 
 WAITING = Board(
     "drse-waiting",
@@ -36,6 +49,17 @@ WAITING = Board(
                     "Share of jobs; nine in ten is right.",
                     "sum(drse_eta_coverage_ratio * drse_eta_judged_jobs) / sum(drse_eta_judged_jobs)",
                     Unit.SHARE,
+                ),
+                number(
+                    "Slips in a day",
+                    "Times that a p90 moved later after it had been told.",
+                    "sum(increase(drse_eta_slips_total[1d]))",
+                ),
+                number(
+                    "Latest reservation",
+                    "How much later than first expected GPUs will be free that are kept for a job.",
+                    "max(drse_reservation_delay_seconds) or vector(0)",
+                    Unit.SECONDS,
                 ),
             ),
         ),
@@ -87,8 +111,9 @@ WAITING = Board(
                 ),
                 lines(
                     "Oldest wait by queue",
-                    "Of jobs that are still waiting.",
+                    "Of jobs that are still waiting, and what the queue is meant to have (spec.waitTarget).",
                     Query("max by (queue) (drse_queue_oldest_wait_seconds)", "{{queue}}"),
+                    Query("max by (queue) (drse_queue_wait_target_seconds)", "{{queue}}, target"),
                     unit=Unit.SECONDS,
                 ),
                 Panel(
@@ -108,6 +133,48 @@ WAITING = Board(
                     "The first of each queue, with the time until they start: as likely earlier as later.",
                     Query('sort(drse_job_eta_seconds{quantile="0.5"})'),
                     Unit.SECONDS,
+                ),
+            ),
+        ),
+        Row(
+            "Can the starts that are told be trusted?",
+            (
+                signed(
+                    "Real start after the p50 told first",
+                    "Of jobs that started in the last six hours, by queue; negative is earlier. Half of them "
+                    "lie on either side of 0 when it is right.",
+                    Query("drse:eta_error_seconds:p50", "{{queue}}, p50"),
+                    Query("drse:eta_error_seconds:p90", "{{queue}}, p90"),
+                    unit=Unit.SECONDS,
+                ),
+                shares(
+                    "Started by their p90, by queue",
+                    "Of all jobs judged; nine in ten is right.",
+                    Query("max by (queue) (drse_eta_coverage_ratio)", "{{queue}}"),
+                ),
+                lines(
+                    "Slips",
+                    "An hour: a p90 moved later after it had been told.",
+                    Query("sum by (queue) (increase(drse_eta_slips_total[1h]))", "{{queue}}"),
+                ),
+                table(
+                    "Reservations: when",
+                    "Jobs that GPUs are kept for, and seconds until these are expected to be free.",
+                    Query(
+                        "max by (deepseekjob_namespace, deepseekjob, queue) "
+                        "(drse_reservation_start_timestamp_seconds) - time()"
+                    ),
+                    Unit.SECONDS,
+                ),
+                signed(
+                    "Reservations: how much later than first expected",
+                    "Only holders that run longer than they were to make it later; backfilling never does.",
+                    Query(
+                        "max by (deepseekjob_namespace, deepseekjob) (drse_reservation_delay_seconds)",
+                        "{{deepseekjob_namespace}}/{{deepseekjob}}",
+                    ),
+                    unit=Unit.SECONDS,
+                    width=12,
                 ),
             ),
         ),

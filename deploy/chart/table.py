@@ -16,8 +16,11 @@ _HEAD = """# drse
 
 {description}. Kubernetes 1.34 or later.
 
+<!-- run -->
 ```console
-helm upgrade --install drse helm/drse --namespace drse-system --create-namespace
+$ helm upgrade --install drse helm/drse --namespace drse-system --create-namespace \\
+    --set image.registry=registry.example.com/drse \\
+    --set console.enabled=true
 ```
 
 The CustomResourceDefinitions are part of the release and stay when it is uninstalled (`crds`); with GitOps

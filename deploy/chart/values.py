@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Required
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -104,11 +104,20 @@ class TokenSecret(TypedDict, total=False):
 
 
 @CLOSED
+class Certificates(TypedDict, total=False):
+    """A ConfigMap with certificates."""
+
+    configMap: NameOrEmpty
+    key: SecretKey
+
+
+@CLOSED
 class Prometheus(TypedDict, total=False):
     """Where loads are read."""
 
     url: Url
     tokenSecret: TokenSecret
+    ca: Certificates
     insecureSkipTLSVerify: bool
 
 
@@ -171,6 +180,28 @@ class Ingress(TypedDict, total=False):
 
 
 @CLOSED
+class ParentRef(TypedDict, total=False):
+    """A Gateway, or one of its listeners; as gateway.networking.k8s.io/v1 ParentReference."""
+
+    group: str
+    kind: str
+    name: Required[NameOrEmpty]
+    namespace: NameOrEmpty
+    sectionName: NameOrEmpty
+    port: AnyPort
+
+
+@CLOSED
+class HTTPRoute(TypedDict, total=False):
+    """How the console is reached from outside by a Gateway."""
+
+    enabled: bool
+    parentRefs: list[ParentRef]
+    hostnames: list[NameOrEmpty]
+    annotations: Strings
+
+
+@CLOSED
 class Console(Component, total=False):
     """The console."""
 
@@ -180,6 +211,7 @@ class Console(Component, total=False):
     secureCookie: bool
     clusterName: Annotated[str, Field(max_length=63)]
     ingress: Ingress
+    httpRoute: HTTPRoute
 
 
 @CLOSED
@@ -193,12 +225,13 @@ class Monitor(TypedDict, total=False):
 
 @CLOSED
 class Objectives(TypedDict, total=False):
-    """Numbers of single jobs and queues that go over an alert's threshold."""
+    """Numbers of single jobs that go over an alert's threshold."""
 
     latencySeconds: dict[
         Annotated[str, Field(pattern=r"^[a-z0-9][-a-z0-9]*/[a-z][-a-z0-9]*$")], Annotated[float, Field(gt=0)]
     ]
-    waitSeconds: dict[Name, Annotated[float, Field(gt=0)]]
+    #: Removed in 0.2.0; the chart says what to do instead.
+    waitSeconds: Foreign
 
 
 @CLOSED

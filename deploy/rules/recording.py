@@ -25,6 +25,10 @@ def _wait(q: float) -> str:
     return f"histogram_quantile({q}, sum by (queue, le) (rate(drse_job_wait_seconds_bucket[6h])))"
 
 
+def _off(q: float) -> str:
+    return f"histogram_quantile({q}, sum by (queue, le) (rate(drse_eta_error_seconds_bucket[6h])))"
+
+
 RECORDINGS = (
     Recording("drse:gpu_utilization:ratio", _BUSY),
     Recording(
@@ -40,6 +44,8 @@ RECORDINGS = (
     Recording("drse:job_first_token_seconds:p95", _quantile(0.95, _FIRST_TOKEN)),
     Recording("drse:queue_wait_seconds:p50", _wait(0.5)),
     Recording("drse:queue_wait_seconds:p90", _wait(0.9)),
+    Recording("drse:eta_error_seconds:p50", _off(0.5)),
+    Recording("drse:eta_error_seconds:p90", _off(0.9)),
     Recording(
         "drse:forecast_coverage:ratio1d",
         "increase(drse_forecast_covered_total[1d]) / (increase(drse_forecast_scored_total[1d]) > 0)",

@@ -12,7 +12,7 @@ _PREEMPTED = "sum(rate(drse_preemptions_total[1h])) > 3 * sum(rate(drse_preempti
 SHARING = (
     Alert(
         "DRSEJobWaitsTooLong",
-        f"{_OLDEST} > on (queue) (max by (queue) (drse:queue_wait_objective_seconds) "
+        f"{_OLDEST} > on (queue) (max by (queue) (drse_queue_wait_target_seconds) "
         f"or on (queue) 0 * {_OLDEST} + THRESHOLD)",
         "10m",
         Severity.WARNING,
@@ -21,7 +21,7 @@ SHARING = (
         "the oldest waits: kubectl get dsj -A -o wide, column WAIT.",
         _WAITING,
         14400,
-        "seconds, unless objectives.waitSeconds says otherwise for the queue",
+        "seconds, unless spec.waitTarget of the queue says otherwise",
     ),
     Alert(
         "DRSEIdleWhileWaiting",

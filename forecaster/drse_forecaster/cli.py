@@ -78,7 +78,12 @@ def main() -> None:
 @click.option(
     "--prometheus-token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a bearer token for Prometheus.",
+    help="File with a bearer token for Prometheus; it is read again for each query.",
+)
+@click.option(
+    "--prometheus-ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the certificates that Prometheus is trusted by, in place of the system's.",
 )
 @click.option("--prometheus-timeout", type=Duration(), default="30s", help="Longest wait for one answer.")
 @click.option("--insecure-skip-tls-verify", is_flag=True, help="Accept any certificate of Prometheus.")
@@ -118,6 +123,7 @@ def main() -> None:
 def serve(
     prometheus_url: str,
     prometheus_token_file: Path | None,
+    prometheus_ca_file: Path | None,
     prometheus_timeout: int,
     insecure_skip_tls_verify: bool,
     listen: tuple[str, int],
@@ -155,13 +161,13 @@ def serve(
         replica = Shard.parse(shard)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    token = prometheus_token_file.read_text(encoding="utf-8").strip() if prometheus_token_file else None
     options = _ServeOptions(
         prometheus=PrometheusSettings(
             url=prometheus_url,
             query=text,
             read_timeout=prometheus_timeout,
-            bearer_token=token,
+            token_file=prometheus_token_file,
+            ca_file=prometheus_ca_file,
             verify_tls=not insecure_skip_tls_verify,
         ),
         settings=ForecasterSettings(shape=shape, refit_seconds=refit_every, stale_after_seconds=stale_after),

@@ -120,10 +120,12 @@ class JobForecast(_Document):
 
 
 class ForecastList(_Document):
-    """Every job the forecaster knows, from one round."""
+    """Every job that one replica of the forecaster serves, from one round."""
 
     generated_at: datetime = Field(description="When the round that made these forecasts ended, UTC.")
     horizon_minutes: int = Field(default=DEFAULT_HORIZON_MINUTES, gt=0)
+    shard: int = Field(default=0, ge=0, description="Which of the replicas that share the jobs this is.")
+    shards: int = Field(default=1, ge=1, description="How many replicas share the jobs.")
     forecasts: tuple[JobForecast, ...] = ()
 
     def find(self, namespace: str, name: str) -> JobForecast | None:

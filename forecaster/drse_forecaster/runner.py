@@ -164,7 +164,10 @@ class Runner:
             answers = await asyncio.to_thread(self.forecaster.answer, self.clock())
             self._ledger.record(answers)
         generated = datetime.fromtimestamp(self.clock(), UTC)
-        self.published = Published(ForecastList(generated_at=generated, forecasts=answers), problem)
+        forecasts = ForecastList(
+            generated_at=generated, shard=self.shard.index, shards=self.shard.count, forecasts=answers
+        )
+        self.published = Published(forecasts, problem)
 
     async def _due(self) -> list[Task]:
         async with self._busy:

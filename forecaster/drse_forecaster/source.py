@@ -17,6 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +83,8 @@ class PrometheusSettings:
     query: str
     connect_timeout: float = 3.0
     read_timeout: float = 30.0
-    bearer_token: str | None = None
+    token_file: Path | None = None  #: with a bearer token; read anew for each query, for it is renewed
+    ca_file: Path | None = None  #: with certificates to trust instead of the system's
     verify_tls: bool = True
 
 
@@ -92,11 +94,13 @@ class PrometheusSource:
     def __init__(self, settings: PrometheusSettings, shape: SeriesShape) -> None:
         self._settings = settings
         self._shape = shape
-        token = settings.bearer_token
+        session = requests.Session()
+        session.verify = settings.verify_tls if settings.ca_file is None else str(settings.ca_file)
+        if settings.token_file is not None:
+            session.auth = _Bearer(settings.token_file)
         self._client = PrometheusConnect(
             url=settings.url.rstrip("/"),
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            disable_ssl=not settings.verify_tls,
+            session=session,
             # The runner backs off; retries in here would block a thread for minutes.
             retry=Retry(total=0, read=False),
         )
@@ -147,6 +151,20 @@ class PrometheusSource:
             problem = type(error).__name__  # the error's own text repeats the whole encoded query
             message = f"Prometheus at {url} does not answer ({problem}); check its address and the network."
             raise SourceError(SourceErrorKind.UNREACHABLE, message) from error
+        except OSError as error:  # not of the network: those are requests' own
+            message = f"The token or the certificates for Prometheus cannot be read: {error}."
+            raise SourceError(SourceErrorKind.REFUSED, message) from error
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Adds the token that the file holds at that moment."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._file.read_text(encoding='utf-8').strip()}"
+        return request
 
 
 def _samples(result: list[_ResultSeries]) -> list[JobSamples]:

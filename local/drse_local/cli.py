@@ -7,17 +7,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from drse_local.binaries import ensure_binaries
 from drse_local.errors import LocalClusterError
-from drse_local.instance import DEFAULT_NAME, Instance, InstanceRecord
+from drse_local.instance import DEFAULT_NAME, Instance, InstanceRecord, components_of
 from drse_local.processes import tail
 from drse_local.tools import CLIENT_TOOLS, CONTROL_PLANE_TOOLS, PROMETHEUS_TOOLS
 
 _STOP_SECONDS = 60.0
+_RELEASE_SECONDS = 120.0
 _START_SECONDS = 45 * 60.0
 _POLL_SECONDS = 0.2
 
@@ -50,6 +52,9 @@ def cli() -> None:
     drse-local status --name dev
     drse-local down --name dev
     drse-local demo                    everything at once, with something to look at
+
+    DRSE is installed on it as on any cluster, by helm; real processes stand in for the pods of the release,
+    and Prometheus answers them as http://prometheus-operated.monitoring.svc:9090.
 
     The first start builds the programs with Go, which takes minutes; they are then kept in ~/.cache/drse. Set
     DRSE_LOCAL_BIN to a folder that has them to use those instead.
@@ -90,6 +95,7 @@ def up(
     from drse_local.foreground import run_until_stopped
     from drse_local.monitoring import MonitoringOptions
     from drse_local.scenario import Scenario, load_scenario
+    from drse_local.standins import Standins
 
     options = None
     if not no_prometheus:
@@ -107,7 +113,12 @@ def up(
             _print_up(record)
             click.echo("Ctrl-C stops it.")
 
-        asyncio.run(run_until_stopped(cluster, on_up))
+        def publish(programs: Mapping[str, str]) -> None:
+            update = {"programs": dict(programs), "components": components_of(cluster)}
+            instance.save(instance.running().model_copy(update=update))
+
+        standins = Standins(cluster, click.echo, publish)
+        asyncio.run(run_until_stopped(cluster, on_up, standins.follow))
 
 
 @cli.command()
@@ -143,13 +154,30 @@ def status(name: str | None, output: str) -> None:
 
 @cli.command()
 @name_option
-@click.option("--content", is_flag=True, help="Print the file itself instead of its path.")
-def kubeconfig(name: str | None, content: bool) -> None:
-    """Print where the administrator's kubeconfig of a running cluster is.
+@click.option("--wait", is_flag=True, help="Until DRSE has been installed with helm, and its programs run.")
+def env(name: str | None, wait: bool) -> None:
+    """Print what a shell needs to use a running cluster.
 
     \b
-    export KUBECONFIG=$(drse-local kubeconfig)
+    eval "$(drse-local env)"
     """
+    instance = Instance(name or DEFAULT_NAME)
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while wait and not instance.running().programs:
+        if time.monotonic() > deadline:
+            raise LocalClusterError(
+                f"No release runs on {instance.name} yet: see helm list -A, and {instance.log}."
+            )
+        time.sleep(_POLL_SECONDS)
+    for variable, value in instance.running().exports().items():
+        click.echo(f'export {variable}="{value}"')
+
+
+@cli.command()
+@name_option
+@click.option("--content", is_flag=True, help="Print the file itself instead of its path.")
+def kubeconfig(name: str | None, content: bool) -> None:
+    """Print where the administrator's kubeconfig of a running cluster is."""
     path = Instance(name or DEFAULT_NAME).running().kubeconfig
     click.echo(path.read_text(encoding="utf-8") if content else str(path), nl=not content)
 
@@ -250,10 +278,8 @@ def _wait_up(instance: Instance, process: subprocess.Popen[bytes]) -> InstanceRe
 
 def _print_up(record: InstanceRecord) -> None:
     click.echo(f"The cluster is up: {record.nodes} nodes, {record.gpus} GPUs. To use it from a shell:")
-    click.echo(f"  export KUBECONFIG={record.kubeconfig}")
-    click.echo(f"  export PATH={record.folder / 'bin'}:$PATH    # kubectl, helm")
-    if record.prometheus:
-        click.echo(f"Prometheus: {record.prometheus}")
+    for variable, value in record.exports().items():
+        click.echo(f"  export {variable}={value}")
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from typing import Self
 
 from kubernetes.aio import client
 
+from drse_local import forwards
 from drse_local.apiclient import KubeApi, client_configuration, connect
 from drse_local.binaries import Binaries, ensure_binaries
 from drse_local.concurrency import concurrently
@@ -111,6 +112,8 @@ class LocalCluster:
     async def _start_plane(self, plane: ControlPlane) -> None:
         await self.supervisor.start(plane.etcd_spec())
         await self.supervisor.start(plane.apiserver_spec())
+        async with self.connect() as api:
+            await forwards.install(api)
         clients = [plane.controller_manager_spec(), plane.scheduler_spec(), plane.kwok_spec()]
         if self._monitoring is not None:
             clients.append(self._monitoring.exporter_spec(self.kubeconfig))
@@ -122,7 +125,7 @@ class LocalCluster:
 
     async def _create_nodes(self) -> None:
         async with self.connect() as api:
-            await populate(api, self.fleet)
+            await populate(api, self.fleet, self.plane.ports["kwok"])
             missing = await wait_nodes_ready(api, self.fleet, _NODES_READY_SECONDS)
         if missing:
             raise LocalClusterError(

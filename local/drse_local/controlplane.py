@@ -115,6 +115,8 @@ class ControlPlane:
             f"--service-account-key-file={self.pki.service_account_public}",
             f"--service-account-signing-key-file={self.pki.service_account_key}",
             "--allow-privileged=true",
+            # kwok's server on loopback stands for every kubelet; names of nodes resolve nowhere.
+            "--kubelet-preferred-address-types=InternalIP",
             "--max-requests-inflight=1000",
             "--max-mutating-requests-inflight=500",
             "--profiling=false",
@@ -178,6 +180,7 @@ class ControlPlane:
             "--node-lease-duration-seconds=40",
             "--cidr=10.128.0.1/9",
             f"--server-address={address}",
+            "--enable-crds=PortForward",
             f"--config={stages / 'node.yaml'}",
             f"--config={stages / 'pod.yaml'}",
         )

@@ -57,11 +57,12 @@ class InstanceRecord(BaseModel):
     gpus: int
     ports: dict[str, int]
     components: tuple[Component, ...]
+    #: URLs of the programs of releases that have been installed.
+    programs: dict[str, str] = {}
 
     @classmethod
     def of(cls, cluster: LocalCluster) -> InstanceRecord:
         """The record of a cluster that this process has started."""
-        processes = cluster.supervisor.processes.values()
         return cls(
             pid=os.getpid(),
             started_at=time.time(),
@@ -72,10 +73,22 @@ class InstanceRecord(BaseModel):
             nodes=len(cluster.fleet.nodes),
             gpus=len(cluster.fleet.gpus),
             ports=cluster.ports,
-            components=tuple(
-                Component(name=each.spec.name, pid=each.pid, log=each.log_path) for each in processes
-            ),
+            components=components_of(cluster),
         )
+
+    def exports(self) -> dict[str, str]:
+        """Environment in which kubectl, helm and drse reach the cluster, and drse what is beside it."""
+        found = {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{self.folder / 'bin'}:$PATH"}
+        if self.prometheus is not None:
+            found["DRSE_PROMETHEUS"] = self.prometheus
+        forecaster = next((url for name, url in self.programs.items() if "forecaster" in name), None)
+        return found | ({} if forecaster is None else {"DRSE_FORECASTER": forecaster})
+
+
+def components_of(cluster: LocalCluster) -> tuple[Component, ...]:
+    """The programs that run for a cluster now."""
+    processes = cluster.supervisor.processes.values()
+    return tuple(Component(name=each.spec.name, pid=each.pid, log=each.log_path) for each in processes)
 
 
 def state_root() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from drse_local.apiclient import Manifest
 from drse_local.controlplane import KWOK_NODE_LABEL
 from drse_local.fleet import EXTENDED_RESOURCE, Binding, FleetNode, Gpu, Vendor
+from drse_local.ports import LOOPBACK
 
 DRA_DRIVER = "gpu.nvidia.com"
 
@@ -41,9 +42,15 @@ def node_manifest(node: FleetNode) -> Manifest:
     }
 
 
-def node_status(node: FleetNode) -> Manifest:
-    """The Node's status as a kubelet reports it, less the conditions, which kwok keeps."""
+def node_status(node: FleetNode, kubelet_port: int | None = None) -> Manifest:
+    """The Node's status as a kubelet reports it, less the conditions, which kwok keeps. ``kubelet_port``:
+    loopback port where kwok answers in the kubelet's place."""
     capacity = _capacity(node)
+    addresses = [{"type": "Hostname", "address": node.name}]
+    served: Manifest = {}
+    if kubelet_port is not None:
+        addresses.append({"type": "InternalIP", "address": LOOPBACK})
+        served = {"daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet_port}}}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -51,7 +58,8 @@ def node_status(node: FleetNode) -> Manifest:
         "status": {
             "capacity": capacity,
             "allocatable": capacity,
-            "addresses": [{"type": "Hostname", "address": node.name}],
+            "addresses": addresses,
+            **served,
             "nodeInfo": {
                 "architecture": "amd64",
                 "bootID": "",

@@ -19,22 +19,22 @@ _RESOURCE = "/apis/resource.k8s.io/v1"
 _NODES = "/api/v1/nodes"
 
 
-async def populate(api: KubeApi, fleet: Fleet) -> None:
+async def populate(api: KubeApi, fleet: Fleet, kubelet_port: int) -> None:
     """Create or update the DeviceClass, all Nodes and all ResourceSlices of the fleet."""
     gate = asyncio.Semaphore(_CONCURRENCY)
 
     async def bounded(node: FleetNode) -> None:
         async with gate:
-            await _apply_node(api, node)
+            await _apply_node(api, node, kubelet_port)
 
     driver = device_class()
     await api.apply(f"{_RESOURCE}/deviceclasses/{driver['metadata']['name']}", driver)
     await concurrently(*(bounded(node) for node in fleet.nodes))
 
 
-async def _apply_node(api: KubeApi, node: FleetNode) -> None:
+async def _apply_node(api: KubeApi, node: FleetNode, kubelet_port: int) -> None:
     await api.apply(f"{_NODES}/{node.name}", node_manifest(node))
-    await api.apply(f"{_NODES}/{node.name}/status", node_status(node))
+    await api.apply(f"{_NODES}/{node.name}/status", node_status(node, kubelet_port))
     published = resource_slice(node)
     if published is not None:
         await api.apply(f"{_RESOURCE}/resourceslices/{published['metadata']['name']}", published)

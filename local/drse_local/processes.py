@@ -44,6 +44,7 @@ class ProcessSpec:
     env: added to the supervisor's own environment.
     ready: answers whether the program serves; None means that running is enough.
     ready_timeout, stop_timeout: seconds; after `stop_timeout` SIGTERM is followed by SIGKILL.
+    essential: its end is the end of all, rather than somebody's else business to start it again.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ProcessSpec:
     ready: ReadinessProbe | None = None
     ready_timeout: float = 60.0
     stop_timeout: float = 10.0
+    essential: bool = True
 
 
 @dataclass(slots=True)
@@ -178,11 +180,12 @@ class Supervisor:
         _signal_group(self._processes[name], signal.SIGKILL)
 
     def failed(self) -> ManagedProcess | None:
-        """A program that ended without being asked to, if there is one."""
-        return next((p for p in self._processes.values() if p.returncode is not None), None)
+        """An essential program that ended without being asked to, if there is one."""
+        ended = (p for p in self._processes.values() if p.spec.essential and p.returncode is not None)
+        return next(ended, None)
 
     async def wait_for_failure(self) -> ManagedProcess:
-        """Wait until a program ends without having been asked to."""
+        """Wait until an essential program ends without having been asked to."""
         while True:
             process = self.failed()
             if process is not None:

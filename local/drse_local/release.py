@@ -13,11 +13,12 @@ allowed. Only addresses differ: Services and container ports become loopback por
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +34,8 @@ from drse_local.probes import http_probe
 from drse_local.processes import ManagedProcess, ProcessSpec
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "drse"
+#: Where the embedded cluster's Prometheus would be, had it pods: as the Prometheus Operator names it.
+PROMETHEUS_SERVICE = "prometheus-operated.monitoring.svc:9090"
 _CRDS = ("crd/deepseekjobs.drse.dev", "crd/gpuqueues.drse.dev")
 _COLLECTIONS = ("/apis/drse.dev/v1alpha1/deepseekjobs", "/apis/drse.dev/v1alpha1/gpuqueues")
 _SERVED_SECONDS = 30.0
@@ -45,11 +48,18 @@ Values = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Replica:
-    """One replica of a Deployment, running as a process. `url` is its base URL, without a trailing slash."""
+    """One replica of a Deployment, running as a process. `port` is where it listens on loopback, and
+    `container_port` where it would in its pod."""
 
     cluster: LocalCluster
     spec: ProcessSpec
-    url: str
+    port: int
+    container_port: int
+
+    @property
+    def url(self) -> str:
+        """Its base URL, without a trailing slash."""
+        return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def name(self) -> str:
@@ -98,6 +108,9 @@ class Release:
 
     operator_replicas: processes of the operator, of which one leads.
     values: chart values that go over those that an embedded cluster needs.
+    code: folders of another version's packages, which its processes then run. Their names tell the two apart,
+        as the pods of two ReplicaSets are told apart.
+    essential: whether the cluster ends with a program that ends by itself.
     """
 
     def __init__(
@@ -109,13 +122,17 @@ class Release:
         name: str = "drse",
         namespace: str = "drse-system",
         chart: Path = CHART,
+        code: Sequence[Path] = (),
+        essential: bool = True,
     ) -> None:
         self.name = name
         self.namespace = namespace
         self._cluster = cluster
         self._chart = chart
+        self._code = tuple(code)
         self._operator_replicas = operator_replicas
         self._values = values or {}
+        self._essential = essential
         self._replicas: dict[str, tuple[Replica, ...]] = {}
         self._ports: PortReservation | None = None
 
@@ -150,10 +167,11 @@ class Release:
     @property
     def metrics_urls(self) -> tuple[str, ...]:
         """Where all replicas serve metrics."""
-        return tuple(replica.metrics_url for replica in self._all)
+        return tuple(replica.metrics_url for replica in self.replicas)
 
     @property
-    def _all(self) -> tuple[Replica, ...]:
+    def replicas(self) -> tuple[Replica, ...]:
+        """All of them."""
         return tuple(replica for replicas in self._replicas.values() for replica in replicas)
 
     # -- the release itself ------------------------------------------------------------------------------
@@ -196,8 +214,12 @@ class Release:
     # -- its processes -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Install the chart and start a process for each replica, each ready before the next is started."""
+        """Install the chart and start its programs."""
         await self.install()
+        await self.run()
+
+    async def run(self) -> None:
+        """Start a process for each replica of what is installed, each ready before the next is started."""
         programs = await self._programs()
         ports = PortReservation(name for program in programs for name in program.replica_names)
         self._ports = ports
@@ -227,7 +249,8 @@ class Release:
             deployments = await api.get(
                 f"/apis/apps/v1/namespaces/{self.namespace}/deployments", labelSelector=self._selector
             )
-        return tuple(programs_of(deployments["items"]))
+        programs = programs_of(deployments["items"])
+        return tuple(replace(p, name=f"{p.name}-other") if self._code else p for p in programs)
 
     async def _addresses(self, programs: Iterable[PodProgram], ports: PortReservation) -> dict[str, str]:
         """Loopback address by the address that pods would use."""
@@ -241,7 +264,12 @@ class Release:
             for program in programs
             for service in known
             if service.selects(program) and program.replicas
-        }
+        } | self._prometheus()
+
+    def _prometheus(self) -> dict[str, str]:
+        if not self._cluster.has_monitoring:
+            return {}
+        return {PROMETHEUS_SERVICE: self._cluster.monitoring.prometheus.url.removeprefix("http://")}
 
     async def _kubeconfig(self, program: PodProgram) -> Path | None:
         if program.service_account is None:
@@ -259,6 +287,8 @@ class Release:
         moved = {f"0.0.0.0:{program.port}": f"{LOOPBACK}:{port}", **addresses}
         environment = program.environment(name, self.namespace, moved)
         argv = program.argv(environment, moved)
+        if self._code:
+            environment["PYTHONPATH"] = os.pathsep.join(map(str, self._code))
         url = f"http://{LOOPBACK}:{port}"
         spec = ProcessSpec(
             name,
@@ -268,8 +298,9 @@ class Release:
             ready=http_probe(url + program.ready_path),
             ready_timeout=_READY_SECONDS,
             stop_timeout=program.grace_seconds,
+            essential=self._essential,
         )
-        return Replica(self._cluster, spec, url)
+        return Replica(self._cluster, spec, port, program.port)
 
     def _scrape(self, component: str, replicas: Iterable[Replica]) -> None:
         if self._cluster.has_monitoring:

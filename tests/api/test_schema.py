@@ -6,22 +6,19 @@ Level: data only. That the API server takes them is shown in ``tests/cluster``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from click.testing import CliRunner
 from kubernetes.client import V1JSONSchemaProps
 from pydantic import Field
 
-from drse_operator.api import crd, reference
+from drse_operator.api import reference
 from drse_operator.api.base import ApiModel, StatusModel
 from drse_operator.api.crd import RESOURCES, Resource, custom_resource_definition, object_schema
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.maps import KeyedBy
 from drse_operator.api.schema import structural_schema
 
-REPOSITORY = Path(__file__).parents[2]
 #: Names of the kubernetes client that stand for keywords with dashes.
 KEYWORDS = set(V1JSONSchemaProps.attribute_map.values())
 FORBIDDEN = {"$ref", "definitions", "$defs", "uniqueItems", "patternProperties", "dependencies", "const"}
@@ -209,31 +206,7 @@ def test_default_of_an_object_is_written_out() -> None:
     assert properties["resources"]["default"] == {}
 
 
-# -- the files -----------------------------------------------------------------------------------------
-
-
-def test_committed_definitions_follow_the_models() -> None:
-    result = CliRunner().invoke(crd.main, ["--check", "--output", str(REPOSITORY / "crds")])
-    assert result.exit_code == 0, result.output
-
-
-def test_committed_reference_follows_the_models() -> None:
-    page = REPOSITORY / "docs" / "reference" / "api.md"
-    result = CliRunner().invoke(reference.main, ["--check", "--output", str(page)])
-    assert result.exit_code == 0, result.output
-
-
-def test_check_finds_a_stale_file_and_writing_mends_it(tmp_path: Path) -> None:
-    runner = CliRunner()
-    stale = tmp_path / "drse.dev_gpuqueues.yaml"
-    stale.write_text("old")
-    refused = runner.invoke(crd.main, ["--check", "--output", str(tmp_path)])
-    assert refused.exit_code == 1
-    assert "drse.dev_gpuqueues.yaml" in refused.output
-    assert "make crds" in refused.output
-    assert stale.read_text() == "old"
-    assert runner.invoke(crd.main, ["--output", str(tmp_path)]).exit_code == 0
-    assert runner.invoke(crd.main, ["--check", "--output", str(tmp_path)]).exit_code == 0
+# -- the page -----------------------------------------------------------------------------------------
 
 
 def test_reference_explains_every_type_once() -> None:

@@ -19,6 +19,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ PATHS = (
     *("/", "/jobs", "/jobs?view=waiting&sort=-waited", "/jobs?q=serve&queue=production", "/queues"),
     *("/queues/research", "/gpus", "/forecast", "/decisions", "/reports", "/health"),
     *("/jobs.json?page=1&queue=students", "/gpus.csv?state=Free"),
+    *("/jobs.json?view=all", "/jobs.csv?view=all", "/gpus.json", "/queues.json", "/queues/research.csv"),
 )
 _TYPED = {"apiVersion": "drse.dev/v1alpha1"}
 _MARK = "<!-- measured -->"
@@ -66,7 +68,7 @@ async def measure(jobs: int, gpus: int, rounds: int) -> dict[str, Any]:
             memory = asyncio.create_task(_watch_memory(process.pid, seen))
             try:
                 await asyncio.sleep(5)
-                answers = await _ask(url, rounds)
+                answers = await _ask(url, (*PATHS, *_of_jobs(filled)), rounds)
                 paint = await asyncio.to_thread(_paint, f"{url}/jobs")
                 most, last = max(seen), seen[-1]
             finally:
@@ -129,12 +131,20 @@ async def _ready(url: str) -> bool:
     return False
 
 
-async def _ask(url: str, rounds: int) -> dict[str, list[float]]:
+def _of_jobs(filled: Cluster) -> tuple[str, str]:
+    """Pages of two jobs: one that waits behind others, and one that runs and scales."""
+    jobs = list(filled.world.all_jobs())
+    waits = next(job for job in jobs if job.status.queue and job.status.queue.reason == "WaitingForTurn")
+    runs = next(job for job in jobs if job.status.assignments and job.status.scaling)
+    return f"/jobs/{waits.key}", f"/jobs/{runs.key}"
+
+
+async def _ask(url: str, paths: Sequence[str], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each answer, pages in turn."""
-    found: dict[str, list[float]] = {path: [] for path in PATHS}
+    found: dict[str, list[float]] = {path: [] for path in paths}
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         for _ in range(rounds):
-            for path in PATHS:
+            for path in paths:
                 began = time.perf_counter()
                 response = await client.get(f"{url}{path}")
                 found[path].append(1000 * (time.perf_counter() - began))

@@ -117,7 +117,7 @@ class Stage:
             settings,
             (),
             Journal(),
-            Starts({}, planner),
+            Starts({}, planner, metrics),
             planner,
         )
         group = NodeGroup(name="h100", nodes=NODES, gpus=8, product=PRODUCT, binding=Binding.DEVICE_PLUGIN)

@@ -150,7 +150,7 @@ def test_without_a_forecaster_forecasts_say_so(cluster: Cluster, drse: Drse, nam
     said = drse("forecast", "-n", namespace, "-o", "json")
     (row,) = said.json["items"]
     assert (row["job"], row["mode"], row["state"]) == ("service", "Auto", "Unreachable")
-    assert "could not be asked" in said.err
+    assert "there is no forecaster behind Service drse-forecaster" in said.err
 
 
 # -- writing ---------------------------------------------------------------------------------------------
@@ -198,6 +198,36 @@ def test_hold_release_requeue(cluster: Cluster, drse: Drse, namespace: str) -> N
     assert drse("requeue", "job", "-n", namespace, "--yes").code == 0
     again = cluster.wait_status(namespace, "job", lambda s: s.phase is Phase.RUNNING, 60)
     assert again.assignments[0].since != running.assignments[0].since
+
+
+@pytest.mark.usefixtures("filled")
+def test_bump_tells_whom_it_delays_and_puts_the_job_before_them(
+    cluster: Cluster, drse: Drse, namespace: str
+) -> None:
+    for name, value in (("urgent", 1000), ("soon", 500)):
+        meta = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}}
+        cluster.create(kinds.PRIORITY_CLASS, {**meta, "value": value})
+    whole = {"gpusPerReplica": 8, "workersPerReplica": 1, "accelerators": [H100]}
+    cluster.job(namespace, "late", resources=whole, estimatedDuration="3h")
+    cluster.wait_status(namespace, "late", lambda s: s.queue is not None and s.queue.position == 2, 60)
+    tried = drse("bump", "late", "-n", namespace, "--dry-run", "server")
+    assert tried.code == 0 and "none (0) becomes soon (500)" in tried.out
+    assert "ahead of  filled/whole" in tried.out
+    assert cluster.spec(namespace, "late").priority_class_name is None
+    assert drse("bump", "late", "-n", namespace).code == 2
+    bumped = drse("bump", "late", "-n", namespace, "--priority", "urgent", "--yes", "--why", "deadline")
+    assert bumped.code == 0 and "deepseekjob.drse.dev/late bumped" in bumped.out
+    cluster.wait_status(namespace, "late", lambda s: s.queue is not None and s.queue.position == 1, 60)
+    cluster.wait_status("filled", "whole", lambda s: s.queue is not None and s.queue.position == 2, 60)
+    stored = cluster.get(kinds.DEEPSEEKJOB, "late", namespace)
+    assert stored is not None
+    signed = json.loads(stored["metadata"]["annotations"]["drse.dev/last-command"])
+    assert (signed["command"], signed["why"]) == ("bump", "deadline") and signed["by"]
+    assert "Bumped" in cluster.event_reasons(namespace, "late")
+    highest = drse("bump", "late", "-n", namespace, "--yes")
+    assert highest.code == 1 and "no PriorityClass is higher" in highest.err
+    unknown = drse("bump", "late", "-n", namespace, "--priority", "none", "--yes")
+    assert unknown.code == 1 and "soon 500, urgent 1000" in unknown.err
 
 
 def test_a_cordoned_queue_starts_nobody_until_it_is_uncordoned(

@@ -20,7 +20,7 @@ from drse_operator.cli.reference import reference
 
 ROOT = Path(__file__).parents[2]
 #: What costs time to import, and is of no use to somebody who asks for help.
-HEAVY = ("kubernetes", "aiohttp", "pydantic", "httpx", "rich", "yaml", "kopf", "prometheus_client")
+HEAVY = ("textual", "kubernetes", "aiohttp", "pydantic", "httpx", "rich", "yaml", "kopf", "prometheus_client")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -41,7 +41,7 @@ def test_use_comes_from_prometheus_by_uuid(cluster: Cluster, drse: Drse, namespa
     doctor = drse("doctor", "--prometheus", url, "-o", "json").json["items"]
     assert {item["check"]: item["state"] for item in doctor}["exporters"] == "ok", doctor
     lost = drse("gpus", "--prometheus", f"http://127.0.0.1:{free_port()}")
-    assert lost.code == 1 and "check --prometheus" in lost.err
+    assert lost.code == 1 and "check its address, or leave --prometheus out" in lost.err
 
 
 def test_the_forecaster_is_asked_at_its_address(

@@ -43,9 +43,9 @@ def plain(text: str) -> str:
 
 
 QUEUE = """
-NAMESPACE  POS  JOB       QUEUE     TYPE         PRIO  GPUS  REASON             WAITED  ETA
-team-a       1  pretrain  research  PreTraining  0        8  Reserved               5m  13:50..17:30
-team-a       -  lost      research  Batch        0        2  NoSuchAccelerator    100s  -
+NAMESPACE  POS  JOB       QUEUE     TYPE         PRIO  GPUS  REASON             WAITED  ETA           MOVED
+team-a       1  pretrain  research  PreTraining  0        8  Reserved               5m  13:50..17:30      -
+team-a       -  lost      research  Batch        0        2  NoSuchAccelerator    100s  -                 -
 """
 SHARE = """
 QUEUE     WEIGHT  GUARANT  LIMIT  HELD  BORROWED  FAIR  ASKED  WAITING  RUNNING  BOUND-USED  LAST-GRANT
@@ -53,10 +53,10 @@ product        1        0     20     6         6     6      6        0        1 
 research       2        4      -     6         2    14     16        2        1           -  11:50
 """
 NODES = """
-NODE    MODEL           GPUS  FREE  HELD  FOREIGN  OUT  JOBS  RACK    ZONE  STATE
-h100-0  H100 80GB HBM3     8     2     6        0    0     1  rack-1  -     Ready
-h100-1  H100 80GB HBM3     8     2     6        0    0     1  rack-1  -     Ready
-l40s-0  L40S               4     4     0        0    0     0  -       -     Ready
+NODE    MODEL           GPUS  FREE  LARGEST  HELD  FOREIGN  OUT  JOBS  RACK    ZONE  STATE
+h100-0  H100 80GB HBM3     8     2        2     6        0    0     1  rack-1  -     Ready
+h100-1  H100 80GB HBM3     8     2        0     6        0    0     1  rack-1  -     Ready
+l40s-0  L40S               4     4        4     0        0    0     0  -       -     Ready
 """
 WHY = """
 job       team-a/pretrain in queue research, position 1: Queued, waits for 8 GPUs (5m so far)

@@ -16,7 +16,7 @@ from drse_forecaster.contract import ForecastList, ForecastPoint, ForecastState,
 from drse_operator.api.keys import JobKey
 from drse_operator.observe.console.access import Viewer
 from drse_operator.observe.console.figures import Figures
-from drse_operator.observe.console.look import Alert, Look, Series, Source, Surroundings
+from drse_operator.observe.console.look import Look, Series, Source, Surroundings
 from drse_operator.observe.console.pages.job import EventRow
 from drse_operator.observe.console.render import Renderer
 from drse_operator.observe.console.stage import Stage
@@ -24,6 +24,7 @@ from drse_operator.observe.console.watch import draw
 from drse_operator.observe.console.web import Web
 from drse_operator.observe.http import Server
 from drse_operator.observe.views.base import instant
+from drse_operator.outside.alerts import Alert
 from tests.console.stagehand import NOW, Cluster, measured
 
 ADMINISTRATOR = Viewer("", None)
@@ -74,6 +75,16 @@ def surroundings(cluster: Cluster) -> Surroundings:
         loads=loads,
         forecasts=ForecastList(generated_at=datetime.fromtimestamp(NOW - 9, UTC), forecasts=tuple(forecasts)),
         alerts=(Alert("DRSEJobWaitsTooLong", "warning", NOW - 900, "queue training"),),
+        trends={
+            name: Series(
+                tuple(NOW - 300 * (72 - i) for i in range(73)), {name: tuple(at(i) for i in range(73))}
+            )
+            for name, at in (
+                ("plan_p99_seconds", lambda i: 0.018 + 0.004 * math.sin(i / 5)),
+                ("fairness_bound_used_ratio", lambda i: min(0.41, 0.1 + i / 200)),
+            )
+        },
+        versions=("0.1.0",),
         metrics={
             "plan_p99_seconds": 0.018,
             "last_plan_age_seconds": 3.0,

@@ -13,18 +13,19 @@ from typing import Any
 
 from drse_local.fleet import Fleet, NodeGroup, load_fleet
 from drse_local.nodes import node_manifest, node_status, resource_slice
-from drse_operator.admission.decisions import Eta
+from drse_operator.admission.decisions import Eta, Memory
 from drse_operator.admission.eta import Calibration, forward
 from drse_operator.admission.planner import plan
 from drse_operator.api import times
 from drse_operator.api.enums import Phase
 from drse_operator.api.keys import JobKey
 from drse_operator.api.status import DeepSeekJobStatus, ScalingStatus
-from drse_operator.cluster import kinds
+from drse_operator.cluster import kinds, tags
 from drse_operator.cluster.client import Kind
 from drse_operator.cluster.picture import Picture
 from drse_operator.cluster.world import World
 from drse_operator.controller import planned
+from drse_operator.controller.fairness import FairnessWatch
 from drse_operator.observe.accounts import Accounts
 from drse_operator.observe.journal import Journal
 from drse_operator.workloads.observed import Job
@@ -76,6 +77,8 @@ class Cluster:
         self.picture = Picture(self.world)
         self.journal = Journal()
         self.accounts = Accounts(self._load)
+        self._fairness = FairnessWatch()
+        self._memory = Memory()
         self._version = 0
         self._chance = Random(seed)
         self._made = 0
@@ -195,6 +198,7 @@ class Cluster:
     def settle(self, etas: bool = True) -> None:
         """One more pass, with ETAs, loads and scaling decisions as they would stand in the statuses."""
         self.pass_()
+        self.tell_queues()
         self.scale()
         self.accounts.settle(self.now)
         if etas:
@@ -205,6 +209,8 @@ class Cluster:
         snapshot = self.picture.snapshot(self.picture.usage())
         decided = plan(snapshot, self.now)
         self.journal.take(snapshot, decided, self.now)
+        self._fairness.take(snapshot, decided)
+        self._memory = decided.memory
         waits = {wait.uid: wait for wait in decided.wait}
         for assign in decided.assign:
             job = self._known(assign.uid)
@@ -253,6 +259,19 @@ class Cluster:
                 message=f"load {load:.1f} of {gpus} GPUs is between scaleDownAt 0.5 and scaleUpAt 0.8",
             )
             self.write(job, job.status.model_copy(update={"scaling": scaling}))
+
+    def tell_queues(self) -> None:
+        """Where the flows stand, and how much of the fairness bound was used, into the queues' statuses."""
+        for queue in list(self.world.queues.values()):
+            assert queue.spec is not None
+            status = queue.status.model_copy(
+                update={
+                    **tags.memory_of(self._memory, queue.name),
+                    "fairness_bound_used": round(self._fairness.used_by[queue.name], 4),
+                }
+            )
+            document = {"metadata": {"name": queue.name}, "spec": queue.spec.to_wire()}
+            self.put(kinds.GPUQUEUE, {**document, "status": status.to_wire()})
 
     def tell_etas(self) -> None:
         """Expected starts into the statuses."""

@@ -5,24 +5,16 @@ The cluster behind is a constructed one; what the API server has to say about vi
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.console.browsing import PATIENCE, Site, needs_chromium
 from tests.console.serving import Listening, Served
-from tests.console.stagehand import Cluster
 
-CHROMIUM = os.environ.get("DRSE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium: apt-get install chromium, or name one in DRSE_CHROMIUM"
-)
-#: Milliseconds that anything may take on a slow machine.
-PATIENCE = 30_000
+pytestmark = needs_chromium
 PATHS = (
     *(
         "/",
@@ -33,7 +25,7 @@ PATHS = (
         "/gpus",
         "/gpus?colour=use",
     ),
-    *("/forecast", "/decisions", "/whatif", "/whatif?set=queue.research.weight%3D8", "/reports", "/health"),
+    *("/forecast", "/decisions", "/whatif", "/whatif?weight.training=9", "/reports?from=30d", "/health"),
 )
 
 
@@ -44,64 +36,13 @@ EACH = (
 )
 
 
-@dataclass(slots=True)
-class Site:
-    """The console under a URL, and what the browser complained about."""
-
-    served: Served
-    listening: Listening
-    browser: Browser
-    complaints: list[str] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return self.listening.url
-
-    def context(self, **options: object) -> BrowserContext:
-        context = self.browser.new_context(base_url=self.url, **options)  # type: ignore[arg-type]
-        context.set_default_timeout(PATIENCE)
-        return context
-
-    def page(self, context: BrowserContext) -> Page:
-        page = context.new_page()
-        page.on("pageerror", lambda error: self.complaints.append(f"{page.url}: {error}"))
-        page.on(
-            "console",
-            lambda m: self.complaints.append(f"{page.url}: {m.text}") if m.type == "error" else None,
-        )
-        return page
-
-    def job(self, holds: bool) -> str:
-        """Path of a job that holds GPUs, or of one that waits."""
-        rows = self.served.stage.look.seen_by(None).jobs.items  # type: ignore[union-attr]
-        row = next(r for r in rows if (r.load if holds else r.position))
-        return f"/jobs/{row.namespace}/{row.job}"
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    served = Served(Cluster.small())
-    with sync_playwright() as playwright, Listening(served.application()) as listening:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield Site(served, listening, browser)
-        browser.close()
-
-
-@pytest.fixture
-def quiet(site: Site) -> Iterator[Site]:
-    """The browser must not complain: no script errors, nothing that the security policy blocks."""
-    site.complaints.clear()
-    yield site
-    assert site.complaints == []
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_is_fit_for_everybody(quiet: Site, theme: str) -> None:
     context = quiet.context(color_scheme=theme, viewport={"width": 1360, "height": 900})
     page, axe = quiet.page(context), Axe()
     # All rules once; of the other theme only the one that colours decide.
     rules = {} if theme == "light" else {"runOnly": ["color-contrast"]}
-    for path in (*EACH, quiet.job(holds=True), quiet.job(holds=False)):
+    for path in (*EACH, quiet.job(holds=True), quiet.job(holds=False), quiet.decision("Admit")):
         page.goto(path)
         expect(page.locator("h1")).to_be_visible()
         found = [
@@ -117,7 +58,7 @@ def test_every_page_is_fit_for_everybody(quiet: Site, theme: str) -> None:
 def test_no_page_is_wider_than_the_window(quiet: Site, width: int) -> None:
     context = quiet.context(viewport={"width": width, "height": 800})
     page = quiet.page(context)
-    for path in (*PATHS, quiet.job(holds=True), quiet.job(holds=False)):
+    for path in (*PATHS, quiet.job(holds=True), quiet.job(holds=False), quiet.decision("Preempt")):
         page.goto(path)
         over = page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
         assert over <= 0, f"{path} is {over} pixels too wide at {width}"

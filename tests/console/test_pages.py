@@ -16,11 +16,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from drse_operator.api import times
+from drse_operator.api.status import MovedEta
 from drse_operator.cli.main import cli
 from drse_operator.observe.console.access import Viewer
 from drse_operator.observe.console.look import Surroundings
 from tests.console.serving import Served
-from tests.console.stagehand import Cluster
+from tests.console.stagehand import NOW, Cluster
 
 PAGES = (
     *("/now", "/jobs", "/queues", "/queues/research", "/gpus", "/forecast", "/decisions", "/whatif"),
@@ -114,6 +116,26 @@ async def test_a_waiting_job_is_told_what_would_start_it(client: httpx.AsyncClie
     assert ("Would start now with" in text) if found else ("No small change" in text)
 
 
+async def test_a_start_that_moved_says_from_when_by_how_much_and_why() -> None:
+    cluster = Cluster.small(jobs=40)
+    job = next(j for j in cluster.world.all_jobs() if j.status.queue and j.status.queue.eta)
+    queue = job.status.queue
+    assert queue is not None and queue.eta is not None and queue.eta.p50 is not None and job.spec is not None
+    was = times.to_wire(times.from_wire(queue.eta.p50) - 2100)
+    moved = MovedEta(
+        at=times.to_wire(NOW - 300), p50=was, p90=was, reason="JobArrivedAhead", message="nlp/x arrived ahead"
+    )
+    told = queue.model_copy(update={"eta": queue.eta.model_copy(update={"moved": moved})})
+    cluster.world.jobs.put(cluster._document(job, job.status.model_copy(update={"queue": told})))
+    moving = Served(cluster)
+    transport = httpx.ASGITransport(moving.application())
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        text = (await get(client, f"/jobs/{job.key}")).text
+        assert "Was expected" in text and "35 min later" in text and "nlp/x arrived ahead" in text
+        queued = (await get(client, f"/queues/{job.spec.queue}")).text
+        assert "+35 min" in queued and "nlp/x arrived ahead" in queued
+
+
 @pytest.mark.parametrize(
     "path",
     ["/nothing", "/jobs/nlp/no-such-job", "/queues/none", "/jobs/a/b/c", "/static/none.js", "/jobs.xml"],
@@ -179,6 +201,10 @@ async def test_figures_agree_between_pages(client: httpx.AsyncClient) -> None:
     held = sum(row["count"] for row in gpus if row["state"] == "Held")
     assert now["heldGpus"] == held == sum(s["heldGpus"] for s in shares) == sum(j["gpus"] for j in jobs)
     assert now["waitingJobs"] == sum(j["reason"] is not None for j in jobs)
+    told = re.findall(
+        r'<span class="muted">free</span><span class="num">(\d+)</span>', (await get(client, "/queues")).text
+    )
+    assert told == [str(now["freeGpus"])]
 
 
 async def test_what_if_answers_and_keeps_the_question(client: httpx.AsyncClient) -> None:

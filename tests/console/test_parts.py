@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 from click.testing import CliRunner
@@ -16,9 +18,11 @@ from drse_operator.observe.console.address import Address
 from drse_operator.observe.console.colours import COLOURS, colours
 from drse_operator.observe.console.conceal import conceal
 from drse_operator.observe.console.main import main
+from drse_operator.observe.console.packing import pack
 from drse_operator.observe.console.stage import TOPICS, Stage
 from drse_operator.observe.console.tables import Column, Table, show, to_csv
 from drse_operator.observe.console.watch import draw
+from drse_operator.observe.views import jobs as views
 from tests.console.serving import Served, surroundings
 from tests.console.stagehand import NOW, Cluster
 
@@ -161,6 +165,47 @@ def test_a_look_stays_as_it_is_while_the_world_goes_on() -> None:
         cluster.world.jobs.forget(job.key.namespace, job.key.name, job.uid)
     assert {job.uid: job for job in look.scene.world.all_jobs()} == before != {}
     assert len(look.seen_by(None).jobs.items) == len(before)
+
+
+def test_rows_kept_from_look_to_look_are_those_of_a_look_without_memory() -> None:
+    cluster = Cluster.small(jobs=30)
+    chance = Random(5)
+    rows: views.Known = {}
+    for version in range(1, 8):
+        jobs = sorted(cluster.world.all_jobs(), key=lambda job: job.key)
+        for job in chance.sample(jobs, 3):
+            status = job.status
+            if status.queue is not None and chance.random() < 0.7:
+                place = status.queue.model_copy(update={"position": chance.randint(1, 9)})
+                cluster.write(job, status.model_copy(update={"queue": place}))
+            elif chance.random() < 0.5:
+                cluster.world.jobs.forget(job.key.namespace, job.key.name, job.uid)
+            else:
+                cluster.write(job, status.model_copy(update={"assignments": (), "queue": None}))
+        now, around = NOW + 60 * version, surroundings(cluster)
+        kept, _ = draw(cluster.world, cluster.picture, around, now, version, rows)
+        bare, _ = draw(cluster.world, cluster.picture, around, now, version)
+        assert kept.seen_by(None).jobs == bare.seen_by(None).jobs
+        assert set(rows) == {job.uid for job in cluster.world.all_jobs()}
+        some = frozenset({"nlp", "data"})
+        apart = views.jobs(bare.scene.as_seen_by(some))
+        assert kept.seen_by(some).jobs == apart and apart.hidden_jobs > 0
+
+
+# -- bodies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packs"),
+    [("gzip, deflate, br", True), ("GZIP;q=0.5", True), ("gzip;q=0", False), ("br", False), ("", False)],
+)
+def test_a_body_is_packed_for_who_can_unpack_it(accepted: str, packs: bool) -> None:
+    body = "äöü " * 2000
+    packed, headers = pack(body, accepted)
+    assert headers["Vary"] == "Accept-Encoding" and ("Content-Encoding" in headers) == packs
+    assert (gzip.decompress(packed) if packs else packed).decode() == body
+    assert len(packed) < 500 or not packs
+    assert pack("short", accepted) == (b"short", {"Vary": "Accept-Encoding"})
 
 
 # -- the command line --------------------------------------------------------------------------------------

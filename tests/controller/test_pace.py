@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drse_operator.admission.decisions import Eta, Wait
+from drse_operator.admission.decisions import Eta, FirstTold, Told, Wait
 from drse_operator.api import times
 from drse_operator.api.enums import DeviceSelection, Phase
 from drse_operator.api.keys import JobKey
@@ -29,6 +29,11 @@ SINCE = times.to_wire(NOW)
 
 def waiting(position: int | None, reason: str = "WaitingForTurn", message: str = "") -> QueueStatus:
     return QueueStatus(position=position, reason=reason, message=message, since=SINCE)
+
+
+def told(start: float) -> Told:
+    eta = Eta(start, start)
+    return Told(eta, FirstTold(NOW, start, eta))
 
 
 def holding(*, bound: bool = False, node: str = "node-0") -> Assignment:
@@ -160,20 +165,18 @@ def wait(position: int | None, reason: WaitReason = WaitReason.WAITING_FOR_TURN,
         pytest.param(waiting(30), wait(20), delays._NEAR_DELAY, id="now near the front"),
         pytest.param(waiting(300), wait(300, WaitReason.FRAGMENTED), delays._REASON_DELAY, id="a reason"),
         pytest.param(waiting(300), wait(300, message="other words"), delays._FAR_DELAY, id="only words"),
-        pytest.param(waiting(300), replace(wait(300), eta=Eta(NOW, NOW)), delays._NEAR_DELAY, id="a start"),
+        pytest.param(waiting(300), replace(wait(300), told=told(NOW)), delays._NEAR_DELAY, id="a start"),
     ],
 )
 def test_how_a_wait_goes_on_is_told_at_its_time(before: QueueStatus, after: Wait, delay: float) -> None:
     pace = Pace()
     pace.written("uid", NOW)
-    last = min(delay, 1e9)
-    assert not pace.may_tell("uid", before, after, NOW + last - 1)
-    assert pace.may_tell("uid", before, after, NOW + last) == (delay < math.inf)
+    assert pace.told_from("uid", before, after) == NOW + delay
 
 
 def test_however_many_have_moved_writes_come_at_a_bounded_rate() -> None:
     pace = Pace()
     told = 0
     for second in range(60):
-        told += sum(pace.may_tell(f"job-{i}", waiting(9), wait(8), NOW + second) for i in range(1000))
+        told += sum(pace.may_tell(NOW + second) for _ in range(1000))
     assert told == delays._TOLD_BURST + 59 * delays._TOLD_RATE

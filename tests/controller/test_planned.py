@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drse_operator.admission.decisions import Assign, Eta, Release, ReleaseReason, Wait
+from drse_operator.admission.decisions import Assign, Eta, FirstTold, Release, ReleaseReason, Told, Wait
 from drse_operator.admission.planner import plan
 from drse_operator.admission.snapshot import Mark, Snapshot
 from drse_operator.api import times
@@ -33,7 +33,8 @@ def an_assign(first_replica: int = 0) -> Assign:
 
 
 def waits(reason: WaitReason = WaitReason.FRAGMENTED, position: int = 3) -> Wait:
-    return Wait(KEY, "uid", reason, "in words", position, 8, Eta(NOW + 60, NOW + 600))
+    eta = Eta(NOW + 60, NOW + 600)
+    return Wait(KEY, "uid", reason, "in words", position, 8, Told(eta, FirstTold(NOW, NOW + 60, eta)))
 
 
 def test_a_promise_names_every_gpu() -> None:

@@ -56,6 +56,23 @@ def test_it_asks_to_be_woken_only_while_there_may_be_something_to_tell() -> None
     assert sweep.wait(NOW + 1) == math.inf
 
 
+def test_what_may_not_be_told_yet_is_looked_at_again_when_it_may() -> None:
+    sweep = Sweep()
+    sweep.take(pending({"a": 3, "b": 1}), True)
+    assert sweep.next(NOW) == ("a", "b")
+    sweep.again("a", NOW + 10)
+    sweep.again("a", NOW + 12)
+    sweep.take(pending({"a": 3, "b": 1}), False)
+    assert sweep.wait(NOW) == 10, "the first of both counts"
+    assert "a" in sweep.next(NOW + 5)
+    assert sweep.wait(NOW + 5) == 5, "a look that came too early does not count"
+    assert "a" in sweep.next(NOW + 10)
+    assert sweep.wait(NOW + 10) == math.inf
+    sweep.again("b", NOW + 20)
+    sweep.take(pending({"a": 3}), False)
+    assert sweep.wait(NOW + 11) == math.inf, "nobody waits in it any more"
+
+
 def test_a_clock_that_is_set_back_makes_nobody_wait() -> None:
     sweep = Sweep()
     sweep.take(pending({"a": 3}), True)

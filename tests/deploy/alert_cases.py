@@ -117,6 +117,7 @@ AGE = f'drse_forecast_age_seconds{{{CHAT}, instance="a"}}'
 STUCK = 'drse_unschedulable_jobs{deepseekjob_namespace="team", queue="q", reason="TooLargeForCluster"}'
 COVERAGE, JUDGED = 'drse_eta_coverage_ratio{queue="q"}', 'drse_eta_judged_jobs{queue="q"}'
 OLDEST = 'drse_queue_oldest_wait_seconds{queue="q"}'
+TARGET, OTHERS = (f'drse_queue_wait_target_seconds{{queue="{name}"}}' for name in "qr")
 SKILL = f"drse_forecast_skill_ratio{{{CHAT}}}"
 UNHEALTHY = 'drse_gpu_unhealthy{UUID="GPU-1", node="n1", model="H100"}'
 XID = 'DCGM_FI_DEV_XID_ERRORS{UUID="GPU-1", Hostname="n1"}'
@@ -139,6 +140,9 @@ HEALTH = (
 SHARING = (
     fires("DRSEJobWaitsTooLong", "six hours", 20, {OLDEST: "21600x60"}, {"queue": "q"}),
     silent("DRSEJobWaitsTooLong", "three hours", 20, {OLDEST: "10800x60"}),
+    fires("DRSEJobWaitsTooLong", "over its target", 20, {OLDEST: "2400x60", TARGET: "1800x60"}, Q),
+    silent("DRSEJobWaitsTooLong", "six hours of eight", 20, {OLDEST: "21600x60", TARGET: "28800x60"}),
+    silent("DRSEJobWaitsTooLong", "another's target", 20, {OLDEST: "2400x60", OTHERS: "60x60"}),
     fires("DRSEIdleWhileWaiting", "for a while", 15, {"drse_unexplained_idle_gpus": "4x60"}),
     silent("DRSEIdleWhileWaiting", "for a moment", 15, {"drse_unexplained_idle_gpus": "4x3 0x60"}),
     fires("DRSENeverSchedulable", "too large", 20, {STUCK: "1x60"}, {**TEAM, "reason": "TooLargeForCluster"}),

@@ -11,7 +11,16 @@ import yaml
 
 from deploy.rules.alerts import ALERTS
 from deploy.rules.render import plain
-from tests.deploy.alert_cases import CASES, CHAT, OWNED, VLLM, Case, fires, latency, silent
+from tests.deploy.alert_cases import (
+    CASES,
+    CHAT,
+    OWNED,
+    VLLM,
+    Case,
+    fires,
+    latency,
+    silent,
+)
 from tests.helm.chart import FULL_VALUES, REPOSITORY, of_kind, promtool, render
 
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"

@@ -1,130 +1,121 @@
-"""The commands of the documentation, run as they stand there on the embedded cluster.
+"""The commands of the documentation, typed as they stand there, on a cluster that was made as it says.
 
-A block is run when the line above it is ``<!-- run -->``, or ``<!-- run 3 -->`` when its last command ends
-with status 3. What is not run needs something that is not there (a registry, a browser, an alert that fires).
+The tests go in the order in which somebody would read: each finds the cluster as the one before has left it.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from deploy.rules.alerts import ALERTS
-from drse_local.binaries import ensure_binaries
-from drse_local.cluster import LocalCluster
-from drse_local.fleet import load_fleet
-from drse_local.release import Release
-from drse_local.threaded import ThreadedCluster
-from drse_local.tools import CLIENT_TOOLS
+from tests.docs.pages import ROOT, Command, commands, help_commands, pages, table_commands
+from tests.docs.reader import Reader
+from tests.operator.harness import eventually, free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
-RUNBOOKS = tuple(f"runbooks/{alert.runbook}.md" for alert in ALERTS)
-#: First steps that read logs of pods, or ask a Service in the cluster: the simulated pods have neither.
-NOT_HERE = ("drseplanstale", "drsegpumetricsmissing", "drseforecaststale", "drseforecastunskilled")
-_BLOCK = re.compile(r"<!-- run(?: (?P<status>\d+))? -->\n```console\n(?P<text>.*?)```", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command of a page; lines that end in a backslash go on in the next. ``status`` is how it ends."""
-
-    page: str
-    text: str
-    status: int = 0
-
-
-def commands(page: str) -> list[Command]:
-    """The commands of a page that are meant to be run."""
-    found: list[Command] = []
-    for block in _BLOCK.finditer((ROOT / "docs" / page).read_text(encoding="utf-8")):
-        lines = block["text"].splitlines()
-        assert lines[0].startswith("$ "), f"{page}: a block begins with its command: {lines[0]}"
-        for line in lines:
-            if line.startswith("$ "):
-                found.append(Command(page, line[2:]))
-            elif found[-1].text.endswith("\\"):
-                found[-1] = replace(found[-1], text=f"{found[-1].text}\n{line}")
-        found[-1] = replace(found[-1], status=int(block["status"] or 0))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Somebody with kubectl, helm and drse, the cluster's kubeconfig, and a folder like a checkout."""
-
-    environment: Mapping[str, str]
-    folder: Path
-
-    def run(self, command: Command) -> None:
-        """Run it; fails with what it printed."""
-        result = subprocess.run(
-            ("bash", "-eu", "-o", "pipefail", "-c", command.text),
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        printed = result.stdout + result.stderr
-        assert result.returncode == command.status, f"{command.page}: {command.text}\n{printed}"
+TOUR = "docs/tour.md"
+RUNBOOKS = tuple(f"docs/runbooks/{alert.runbook}.md" for alert in ALERTS)
+#: Headings of the tour: what makes the cluster, and what clears it away.
+MADE, CLEARED = frozenset({"A cluster", "Install"}), frozenset({"Clear away"})
+#: What a reader of the tour would write for the placeholders of tables and help.
+WORDS = {"JOB": "gang-1 -n research"}
+#: Of the chart's notes: what is only run elsewhere.
+UNRUN_NOTES = {"helm test": "its pod is only simulated here; tests/helm runs what is in it"}
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """A cluster on which DRSE has been installed as the documentation says, and runs."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("helm", "manifests"):
-        (folder / name).symlink_to(ROOT / name)
-    tools = ensure_binaries(CLIENT_TOOLS)
-    folders = [str(Path(sys.executable).parent), *(str(Path(tools[name]).parent) for name in CLIENT_TOOLS)]
-    path = os.pathsep.join([*dict.fromkeys(folders), os.environ["PATH"]])
-    with ThreadedCluster(LocalCluster(fleet=load_fleet("default"))) as cluster:
-        environment = {**os.environ, "PATH": path, "KUBECONFIG": str(cluster.kubeconfig)}
-        reader = Reader(environment, folder)
-        for command in commands("install.md"):
+    """A cluster, and DRSE on it, as the tour makes them."""
+    reader = Reader.in_checkout(tmp_path_factory.mktemp("checkout"))
+    try:
+        for command in commands(TOUR, headings=MADE):
             reader.run(command)
-        # kwok simulates the pods of the Deployments; the programs themselves run here.
-        release = Release(cluster.cluster)
-        cluster.run(release.start())
-        try:
-            yield reader
-        finally:
-            cluster.run(release.stop())
+        job = (ROOT / "manifests/examples/batch-evaluation.yaml").read_text(encoding="utf-8")
+        (reader.folder / "job.yaml").write_text(job, encoding="utf-8")
+        yield reader
+    finally:
+        reader.run(Command(TOUR, "drse-local down --name tour --purge"))
 
 
-@pytest.mark.parametrize("page", ["first-job.md", "operations.md"])
-def test_the_commands_of_a_page_work(reader: Reader, page: str) -> None:
+def headings(page: str) -> frozenset[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return frozenset(re.findall(r"^## (.+)$", text, re.MULTILINE))
+
+
+def test_the_tour(reader: Reader) -> None:
+    for command in commands(TOUR, headings=headings(TOUR) - MADE - CLEARED):
+        reader.run(command)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/console.md", "docs/install.md", "helm/drse/README.md"])
+def test_pages_that_find_the_cluster_as_the_tour_leaves_it(reader: Reader, page: str) -> None:
+    for command in [*commands(page), *table_commands(page)]:
+        reader.run(command, WORDS | free_ports())
+
+
+def free_ports() -> dict[str, str]:
+    """Those that pages name may be taken on the machine of a test."""
+    return {"drse-console 8085": "drse-console :8085", ":8080": f":{free_port()}"}
+
+
+def test_the_examples_in_the_help_of_commands(reader: Reader) -> None:
+    for command in help_commands():
+        reader.run(command, WORDS)
+
+
+def test_the_next_steps_that_the_chart_prints(reader: Reader) -> None:
+    notes = reader.run(Command("NOTES.txt", "helm get notes drse --namespace drse-system"))
+    steps = re.findall(r"(?:^ {5}.*\n)+", notes, re.MULTILINE)
+    assert len(steps) > 3, notes
+    for step in steps:
+        text = re.sub(r"^ {5}", "", step, flags=re.MULTILINE).strip()
+        if not text.startswith(tuple(UNRUN_NOTES)):
+            reader.run(Command("NOTES.txt", text), free_ports())
+    reader.run(Command("NOTES.txt", "kubectl delete dsj first --namespace default"))
+
+
+def test_the_first_steps_of_the_runbooks(reader: Reader) -> None:
+    """For a service that runs: there is nothing to find, but every command must be answered."""
+    for page in RUNBOOKS:
+        for command in commands(page):
+            reader.run(command, {"NAMESPACE": "serving", "NAME": "chat"})
+
+
+def test_the_tour_clears_away(reader: Reader) -> None:
+    for command in commands(TOUR, headings=CLEARED):
+        if "drse-local down" not in command.text:  # the last of it; the fixture does that
+            reader.run(command)
+
+
+def test_a_program_of_the_release_that_ends_is_started_again(reader: Reader) -> None:
+    def forecaster() -> int:
+        programs = reader.run(Command(TOUR, "drse-local status --name tour"))
+        lines = [line.split() for line in programs.splitlines() if line.startswith("drse-forecaster-0 ")]
+        return int(lines[0][1]) if lines else 0
+
+    before = forecaster()
+    assert before
+    reader.run(Command(TOUR, f"kill -9 {before}"))
+    eventually(forecaster, lambda now: now not in (0, before), 120)
+
+
+@pytest.mark.parametrize("page", ["docs/first-job.md", "docs/operations.md"])
+def test_pages_that_make_what_they_need(reader: Reader, page: str) -> None:
     for command in commands(page):
         reader.run(command)
 
 
-def test_the_first_steps_of_the_runbooks_work(reader: Reader) -> None:
-    """For a service that runs: there is nothing to find, but every command must be answered."""
-    for name in ("namespaces", "queues", "chat-service"):
-        reader.run(Command("", f"kubectl apply -f manifests/examples/{name}.yaml"))
-    reader.run(Command("", "kubectl wait dsj/chat -n serving --for=condition=Admitted --timeout=60s"))
-    for page in RUNBOOKS:
-        for command in commands(page):
-            text = command.text.replace("NAMESPACE", "serving").replace("NAME", "chat")
-            reader.run(replace(command, text=text))
+def test_the_programs_of_a_release_end_with_it(reader: Reader) -> None:
+    """The last command of the operations page has removed it."""
+    status = Command(TOUR, "drse-local status --name tour")
+    eventually(lambda: reader.run(status), lambda printed: "drse-operator" not in printed, 120)
 
 
-def test_what_is_marked_is_run() -> None:
-    marked = {page for page in _pages() if commands(page)}
-    unrun = {f"runbooks/{name}.md" for name in NOT_HERE}
-    assert marked == {"install.md", "first-job.md", "operations.md", *RUNBOOKS} - unrun
-    assert unrun <= set(RUNBOOKS)
-
-
-def _pages() -> list[str]:
-    return sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
+def test_every_page_with_commands_is_among_them() -> None:
+    tested = {TOUR, "README.md", "docs/console.md", "docs/install.md", "helm/drse/README.md"}
+    tested |= {"docs/first-job.md", "docs/operations.md", *RUNBOOKS}
+    assert {page for page in pages() if commands(page)} <= tested

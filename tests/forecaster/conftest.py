@@ -12,6 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.forecaster.prometheus import PrometheusProcess
+from tests.names import names
+
+__all__ = ["names"]
 
 StartPrometheus = Callable[[str], str]
 

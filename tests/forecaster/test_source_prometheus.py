@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ import pytest
 from drse_forecaster.queries import build_load_query
 from drse_forecaster.series import JobKey, JobSamples, SeriesShape
 from drse_forecaster.source import PrometheusSettings, PrometheusSource, SourceError, SourceErrorKind
+from drse_local.pki import create_pki
+from tests.forecaster.guarded import guarded
 
 StartPrometheus = Callable[[str], str]
 Labels = dict[str, str]
@@ -162,6 +165,29 @@ async def test_nobody_there_is_unreachable(unused_port: int, first: int) -> None
     with pytest.raises(SourceError, match="does not answer") as caught:
         await _source(f"http://127.0.0.1:{unused_port}").recent(first, first + MINUTE)
     assert caught.value.kind is SourceErrorKind.UNREACHABLE
+
+
+async def test_a_token_that_is_renewed_and_a_certificate_of_ones_own(
+    url: str, first: int, tmp_path: Path
+) -> None:
+    token, pki = tmp_path / "token", create_pki(tmp_path / "pki")
+
+    def source(address: str, ca: Path | None) -> PrometheusSource:
+        settings = PrometheusSettings(url=address, query=build_load_query(), token_file=token, ca_file=ca)
+        return PrometheusSource(settings, SeriesShape())
+
+    with guarded(url, pki, "right") as address:
+        trusting = source(address, pki.ca_cert)
+        token.write_text("wrong\n")
+        with pytest.raises(SourceError, match="403"):
+            await trusting.recent(first, first + MINUTE)
+        token.write_text("right\n")
+        assert "train" in _by_name(await trusting.recent(first, first + MINUTE))
+        with pytest.raises(SourceError, match="SSLError"):
+            await source(address, None).recent(first, first + MINUTE)
+        token.unlink()
+        with pytest.raises(SourceError, match="cannot be read"):
+            await trusting.recent(first, first + MINUTE)
 
 
 async def test_nan_arrives_as_nan(url: str, first: int) -> None:

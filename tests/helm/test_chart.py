@@ -25,14 +25,6 @@ def test_lint_has_nothing_to_say(args: tuple[str, ...]) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_charts_crds_are_those_of_the_repository() -> None:
-    def files(folder: Path) -> dict[str, str]:
-        return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
-
-    stale = "renew them: cp crds/*.yaml helm/drse/files/crds/"
-    assert files(CHART / "files" / "crds") == files(REPOSITORY / "crds"), stale
-
-
 @pytest.mark.parametrize(("args", "kept"), [((), True), (("--set=crds.keep=false",), False)])
 def test_rendered_crds_differ_from_the_repositorys_only_in_labels_and_keep(
     args: tuple[str, ...], kept: bool
@@ -147,10 +139,32 @@ def test_values_of_an_administrator_reach_the_programs() -> None:
     image = operator["containers"][0]["image"]
     assert image == "registry.example.com/drse/mirror/drse-operator:v1@sha256:" + 64 * "0"
     arguments = forecaster["containers"][0]["args"]
-    assert "--prometheus-token-file=/var/run/secrets/drse/prometheus/token" in arguments
-    assert "--utilization-metric=DCGM_FI_PROF_GR_ENGINE_ACTIVE:1" in arguments
-    items = [v["secret"]["items"] for v in forecaster["volumes"] if "secret" in v]
-    assert items == [[{"key": "bearer", "path": "token"}]]
+    assert "--prometheus-timeout=10s" in arguments
+
+
+@pytest.mark.parametrize("program", ["forecaster", "console"])
+def test_whoever_asks_prometheus_asks_it_in_the_same_way(program: str) -> None:
+    deployments = {d["metadata"]["name"]: d for d in of_kind(render(*FULL), "Deployment")}
+    pod = deployments[f"engine-{program}"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    folder = "/var/run/secrets/drse/prometheus"
+    assert {
+        "--prometheus-url=https://prometheus.example.com/base",
+        f"--prometheus-token-file={folder}/token",
+        f"--prometheus-ca-file={folder}/ca.crt",
+        "--insecure-skip-tls-verify",
+        "--utilization-metric=DCGM_FI_PROF_GR_ENGINE_ACTIVE:1",
+    } <= set(container["args"])
+    assert {"name": "prometheus", "mountPath": folder, "readOnly": True} in container["volumeMounts"]
+    (projected,) = (v["projected"] for v in pod["volumes"] if v["name"] == "prometheus")
+    token, certificates = projected["sources"]
+    assert token["secret"]["items"] == [{"key": "bearer", "path": "token"}]
+    assert certificates["configMap"]["items"] == [{"key": "service-ca.crt", "path": "ca.crt"}]
+
+
+def test_values_of_a_release_that_knew_no_certificates_still_render() -> None:
+    """As ``helm upgrade --reuse-values`` hands them on."""
+    assert of_kind(render("--set=prometheus.ca=null"), "Deployment")
 
 
 def test_without_the_forecaster_nothing_of_it_is_left() -> None:

@@ -126,7 +126,7 @@ def test_who_scrapes_can_be_narrowed_without_cutting_the_operator_off() -> None:
     components = [
         p["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in peers if "podSelector" in p
     ]
-    assert components == ["operator", "console"]
+    assert components == ["operator", "console", "test"]
     assert [p["namespaceSelector"]["matchLabels"] for p in peers if "namespaceSelector" in p] == [
         {"kubernetes.io/metadata.name": "monitoring"}
     ]
@@ -164,11 +164,20 @@ def test_the_console_is_reached_by_its_host_over_tls() -> None:
     assert (rule["host"], backend["name"] in services) == ("drse.example.com", True)
 
 
+def test_the_console_is_reached_through_a_gateway() -> None:
+    (route,) = of_kind(render(*FULL), "HTTPRoute")
+    services = {d["metadata"]["name"]: d["spec"]["ports"] for d in of_kind(render(*FULL), "Service")}
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    assert backend["port"] in [port["port"] for port in services[backend["name"]]]
+    assert route["spec"]["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
         (("console.auth=proxy",), "name the Secret in console.proxySecret.name"),
         (("console.ingress.enabled=true",), "give console.ingress.host"),
+        (("console.httpRoute.enabled=true",), "name the Gateway in console.httpRoute.parentRefs"),
     ],
 )
 def test_what_the_console_lacks_is_said(values: tuple[str, ...], sentence: str) -> None:
@@ -176,6 +185,13 @@ def test_what_the_console_lacks_is_said(values: tuple[str, ...], sentence: str) 
     result = helm("template", "drse", str(CHART), *args)
     assert result.returncode != 0
     assert sentence in result.stderr
+
+
+def test_a_removed_value_is_refused_with_what_to_set_instead() -> None:
+    value = "prometheusRule.objectives.waitSeconds.research=86400"
+    result = helm("template", "drse", str(CHART), f"--set={value}")
+    assert result.returncode != 0
+    assert "set spec.waitTarget of each GPUQueue instead" in result.stderr
 
 
 # -- everything else ---------------------------------------------------------------------------------------
@@ -199,8 +215,22 @@ def test_the_release_test_runs_with_the_operators_rights() -> None:
     assert pod["spec"]["serviceAccountName"] == "drse-operator"
     (container,) = pod["spec"]["containers"]
     assert container["command"] == ["drse", "doctor"]
+    assert "--lease=drse-operator" in container["args"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert not of_kind(render("--set=tests.enabled=false"), "Pod")
+
+
+def test_the_release_test_knows_overridden_names() -> None:
+    documents = render(*FULL)
+    (pod,) = of_kind(documents, "Pod")
+    arguments = pod["spec"]["containers"][0]["args"]
+    (lease,) = (a.partition("=")[2] for a in arguments if a.startswith("--lease="))
+    (url,) = (a.partition("=")[2] for a in arguments if a.startswith("--forecaster="))
+    names = {d["metadata"]["name"]: d for d in of_kind(documents, "Deployment")}
+    assert f"--lease={lease}" in names[lease]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--forecaster-url={url}" in names[lease]["spec"]["template"]["spec"]["containers"][0]["args"]
+    without = of_kind(render(*FULL, "--set=forecaster.enabled=false"), "Pod")[0]["spec"]["containers"][0]
+    assert not [argument for argument in without["args"] if "forecaster" in argument]
 
 
 def test_the_crds_chart_renders_what_the_whole_chart_does() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +40,8 @@ def fresh() -> Iterator[ThreadedCluster]:
         yield cluster
 
 
-def install(cluster: ThreadedCluster, *args: str, chart: Path = CHART) -> str:
-    command = ("upgrade", "--install", "drse", str(chart), "--namespace", NAMESPACE, "--create-namespace")
+def install(cluster: ThreadedCluster, *args: str) -> str:
+    command = ("upgrade", "--install", "drse", str(CHART), "--namespace", NAMESPACE, "--create-namespace")
     notes = cluster.helm(*command, *args).stdout
     _wait_until_jobs_can_be_created(cluster)
     return notes
@@ -103,20 +102,6 @@ def test_jobs_and_queues_survive_upgrades_and_uninstallation(fresh: ThreadedClus
     assert crds(fresh) == []
 
 
-def test_an_upgrade_brings_the_fields_that_a_new_version_adds(fresh: ThreadedCluster, tmp_path: Path) -> None:
-    install(fresh, chart=_older_chart(tmp_path / "drse"))
-    newer = {**JOB, "spec": {**JOB["spec"], "ttlSecondsAfterFinished": 60}}  # type: ignore[dict-item]
-    with pytest.raises(LocalClusterError, match="unknown field"):
-        fresh.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(newer))
-    fresh.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(JOB))
-    uid = read(fresh, "dsj", "kept")["metadata"]["uid"]
-
-    install(fresh)
-    fresh.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(newer))
-    job = read(fresh, "dsj", "kept")
-    assert (job["metadata"]["uid"], job["spec"]["ttlSecondsAfterFinished"]) == (uid, 60)
-
-
 def test_the_local_release_takes_over_crds_that_were_applied_by_hand(fresh: ThreadedCluster) -> None:
     fresh.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
     local = Release(fresh.cluster)
@@ -130,20 +115,6 @@ async def test_a_missing_chart_is_named(tmp_path: Path) -> None:
     cluster = LocalCluster(folder=tmp_path, fleet=load_fleet("small"))
     with pytest.raises(LocalClusterError, match=r"There is no chart in .*nowhere"):
         await Release(cluster, chart=tmp_path / "nowhere").install()
-
-
-def _older_chart(folder: Path) -> Path:
-    """The chart with a CRD that does not know `ttlSecondsAfterFinished` yet."""
-    shutil.copytree(CHART, folder)
-    path = folder / "files" / "crds" / "drse.dev_deepseekjobs.yaml"
-    crd = yaml.safe_load(path.read_text(encoding="utf-8"))
-    (version,) = crd["spec"]["versions"]
-    del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["ttlSecondsAfterFinished"]
-    # The template looks for this line, as it stands in the generated files.
-    text = yaml.safe_dump(crd, sort_keys=False)
-    assert "\nmetadata:\n" in text
-    path.write_text(text, encoding="utf-8")
-    return folder
 
 
 def test_definitions_can_be_a_release_of_their_own(fresh: ThreadedCluster) -> None:

@@ -309,7 +309,7 @@ class Operator:
             Settings(Limits(bind_timeout=120, backoff_base=10, backoff_cap=60), EngineImages()),
             (self._reported,),
             Journal(),
-            Starts({}, self.planner),
+            Starts({}, self.planner, self.metrics),
             self.planner,
         )
         for job in world.all_jobs():

@@ -164,7 +164,9 @@ def running(*assignments: Assignment, **fields: Any) -> DeepSeekJobStatus:
 def scaled(desired: int, load: float, frozen: ScalingReason | None = None) -> dict[str, Any]:
     """Fields of a status with a scaling decision."""
     reason = frozen or ScalingReason.WITHIN_THRESHOLDS
-    scaling = ScalingStatus(desired_replicas=desired, from_replicas=1, load=load, reason=reason)
+    scaling = ScalingStatus(
+        desired_replicas=desired, from_replicas=1, load=load, lead_seconds=600, reason=reason
+    )
     condition = Condition(
         type="ScalingActive",
         status="False" if frozen else "True",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 
-from drse_operator.admission.decisions import Pending, Plan, Release, ReleaseReason, Wait
+from drse_operator.admission.decisions import Memory, Pending, Plan, Release, ReleaseReason, Reserved, Wait
 from drse_operator.admission.persistence import kind_name
-from drse_operator.admission.snapshot import Holding, Queue
+from drse_operator.admission.planner import plan
+from drse_operator.admission.snapshot import FlowKey, FlowState, Holding, Queue
+from drse_operator.api.enums import TaskType
 from drse_operator.api.keys import JobKey
 from drse_operator.api.reasons import EventReason, ScalingReason, WaitReason
 from drse_operator.cluster.picture import Picture
@@ -41,7 +45,7 @@ COUNTED = "NVIDIA-H100-80GB-HBM3"
 def busy() -> Scene:
     """Two queues on three nodes: a frozen service, a gang, one that waits behind it, and a lost one."""
     scene = Scene().dra("n1", "n2").plugin("n3")
-    scene.queue("serving", weight=3, limit=8).queue("research")
+    scene.queue("serving", weight=3, limit=8).queue("research", waitTarget="30m")
     told = {"judged": 20, "kept": 18}
     scene.queues[0]["status"] = {"told": told, "fairnessBoundUsed": 0.25}
     status = running(holds("n1", 0, 1), **scaled(2, 1.5, ScalingReason.LOAD_STALE))
@@ -98,6 +102,44 @@ def test_jobs_say_what_they_hold_want_and_expect() -> None:
     assert sample(metrics, "drse_job_eta_seconds", quantile="0.9", **big) == 295
     tune = {"deepseekjob": "tune", "deepseekjob_namespace": "team"}
     assert sample(metrics, "drse_job_target_concurrency", **tune) is None, "a fine-tune has no requests"
+
+
+def test_queues_say_what_wait_is_meant_and_flows_what_they_were_given() -> None:
+    metrics = busy().metrics()
+    assert sample(metrics, "drse_queue_wait_target_seconds", queue="research") == 1800
+    assert sample(metrics, "drse_queue_wait_target_seconds", queue="serving") is None, "it has none"
+    flows = {"a": FlowState(finish=70.0, waiting=True), "b": FlowState(100.0, True), "c": FlowState(900.0)}
+    memory = Memory(flows={FlowKey(name, TaskType.BATCH): state for name, state in flows.items()})
+    metrics.take_plan(snapshot([], []), Plan(memory=memory), Usage(), NOW)
+    by_queue = [sample(metrics, "drse_flow_service_seconds", queue=q, type="Batch") for q in flows]
+    assert by_queue == [70, 100, 900]
+    lags = [sample(metrics, "drse_flow_lag_seconds", queue=q, type="Batch") for q in flows]
+    assert lags == [30, 0, None], "who does not wait is behind nobody"
+
+
+def test_what_is_kept_for_a_job_is_compared_with_the_first_promise() -> None:
+    nodes = make_nodes([NodePlan("H100", 8, held=8)])
+    held = Holding(0, 0, "node-0", 8, True, NOW - 600)
+    holder = replace(
+        make_job("holder", [shape(kind_of(nodes), 8)], holdings=[held]), expected_duration=1200.0
+    )
+    head = make_job("head", [shape(kind_of(nodes), 8)], at=NOW - 60)
+    seen = snapshot(nodes, [holder, head], make_queue(held=8))
+    metrics, world = Metrics("1"), Scene().world()
+    metrics.lead(world, Picture(world), accounts_of(world))
+    labels = {"deepseekjob": "head", "deepseekjob_namespace": "team", "queue": "default"}
+
+    def kept(now: float) -> tuple[float | None, float | None]:
+        metrics.take_plan(seen, plan(seen, now), Usage(), now)
+        start = sample(metrics, "drse_reservation_start_timestamp_seconds", **labels)
+        return start and start - NOW, sample(metrics, "drse_reservation_delay_seconds", **labels)
+
+    assert kept(NOW) == (600, 0)
+    assert kept(NOW + 700) == (1800, 1200), "the holder is overdue, and taken to need twice as long"
+    seen = snapshot(make_nodes([NodePlan("H100", 8)]), [head])
+    assert kept(NOW + 800) == (None, None), "it starts"
+    metrics.take_plan(seen, Plan(reserved=(Reserved(head.key, head.uid, NOW + 900),)), Usage(), NOW + 850)
+    assert sample(metrics, "drse_reservation_delay_seconds", **labels) == 0, "a new promise"
 
 
 def test_each_gpu_is_in_one_state() -> None:
@@ -159,9 +201,15 @@ def test_what_preemption_took_and_cost() -> None:
     )
     metrics = Metrics("1")
     metrics.take_plan(snapshot(nodes, [victim]), Plan(release=(release,)), Usage(), NOW)
-    assert sample(metrics, "drse_preemptions_total", queue="default") == 2
+    assert sample(metrics, "drse_preemptions_total", queue="default", reason="HigherPriority") == 2
+    reclaimed = {"queue": "default", "reason": "GuaranteeReclaimed"}
+    assert sample(metrics, "drse_preemptions_total", **reclaimed) == 0
     assert sample(metrics, "drse_lost_gpu_seconds_total", queue="default") == 2 * 2 * 50
     assert sample(metrics, "drse_decisions_total", kind="Release", reason="Preempted") == 1
+    taker = make_job("taker", [shape(kind_of(nodes), 2)], queue="other")
+    release = replace(release, taker=taker.key)
+    metrics.take_plan(snapshot(nodes, [victim, taker]), Plan(release=(release,)), Usage(), NOW)
+    assert sample(metrics, "drse_preemptions_total", **reclaimed) == 2
 
 
 def test_decisions_about_jobs_that_are_gone_do_no_harm() -> None:
@@ -173,7 +221,7 @@ def test_decisions_about_jobs_that_are_gone_do_no_harm() -> None:
     metrics.lead(world, Picture(world), accounts_of(world))
     metrics.take_plan(snapshot(nodes, []), Plan(release=(release,), wait=(lacking,)), Usage(), NOW)
     assert sample(metrics, "drse_unexplained_idle_gpus") == 0
-    assert sample(metrics, "drse_preemptions_total", queue="default") == 0
+    assert sample(metrics, "drse_preemptions_total", queue="default", reason="HigherPriority") == 0
 
 
 def test_failures_that_events_tell_of_are_counted() -> None:
@@ -236,6 +284,7 @@ def test_names_carry_their_units() -> None:
     plain = {"build_info", "leader", "queue_weight", "double_assignments"}
     plain |= {"gpu_assigned", "gpu_info", "gpu_unhealthy", "gpu_state", "gpu_starting"}
     plain |= {"job_phase", "load", "scaling_frozen", "job_target_concurrency", "job_gpus_per_replica"}
+    plain |= {"job_failures", "job_preemptions"}
     measured = [family for family in families() if family.kind is not Kind.COUNTER]
     assert not [f.name for f in measured if not f.name.endswith(units) and f.name[5:] not in plain]
     assert len({family.exported for family in families()}) == len(families())

@@ -107,6 +107,59 @@ readinessProbe:
       protocol: TCP
 {{- end -}}
 
+{{/* How forecaster and console ask Prometheus, and by which metrics they know the use of GPUs. */}}
+{{- define "drse.prometheusFolder" -}}/var/run/secrets/drse/prometheus{{- end -}}
+
+{{- define "drse.prometheusArgs" -}}
+{{- $prometheus := .Values.prometheus -}}
+- --prometheus-url={{ $prometheus.url }}
+{{- if $prometheus.tokenSecret.name }}
+- --prometheus-token-file={{ include "drse.prometheusFolder" . }}/token
+{{- end }}
+{{- if ($prometheus.ca).configMap }}
+- --prometheus-ca-file={{ include "drse.prometheusFolder" . }}/ca.crt
+{{- end }}
+{{- if $prometheus.insecureSkipTLSVerify }}
+- --insecure-skip-tls-verify
+{{- end }}
+{{- range .Values.forecaster.utilizationMetrics }}
+- --utilization-metric={{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Nothing where neither a token nor certificates are given. */}}
+{{- define "drse.prometheusMount" -}}
+{{- if or .Values.prometheus.tokenSecret.name (.Values.prometheus.ca).configMap }}
+- name: prometheus
+  mountPath: {{ include "drse.prometheusFolder" . }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "drse.prometheusVolume" -}}
+{{- $token := .Values.prometheus.tokenSecret -}}
+{{- $ca := .Values.prometheus.ca | default dict -}}
+{{- if or $token.name $ca.configMap }}
+- name: prometheus
+  projected:
+    sources:
+      {{- if $token.name }}
+      - secret:
+          name: {{ $token.name }}
+          items:
+            - key: {{ $token.key }}
+              path: token
+      {{- end }}
+      {{- if $ca.configMap }}
+      - configMap:
+          name: {{ $ca.configMap }}
+          items:
+            - key: {{ $ca.key }}
+              path: ca.crt
+      {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Where forecasts are asked for; with several shards the name has an address for each. */}}
 {{- define "drse.forecasterURL" -}}
 {{- $shards := ternary "-shards" "" (gt (int .Values.forecaster.replicas) 1) -}}

@@ -9,7 +9,7 @@ from enum import StrEnum
 from drse_operator.admission.snapshot import Device, FlowKey, FlowState, Mark
 from drse_operator.api.enums import DeviceSelection
 from drse_operator.api.keys import JobKey
-from drse_operator.api.reasons import WaitReason
+from drse_operator.api.reasons import MoveReason, WaitReason
 from drse_operator.sizing.shapes import Shape
 
 
@@ -70,6 +70,43 @@ class Eta:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstTold:
+    """What a job was told first, at ``at``; ``expected`` is the start that the plan gave."""
+
+    at: float
+    expected: float
+    eta: Eta
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Until ``at`` a job had been told ``was``; why that has changed."""
+
+    at: float
+    was: Eta
+    reason: MoveReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a job is told of its start, and what it was told before."""
+
+    eta: Eta
+    first: FirstTold
+    moved: Moved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A job for which GPUs are kept, expected to be free at ``start`` (seconds since the epoch)."""
+
+    key: JobKey
+    uid: str
+    start: float
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Why a job, or its next replica, does not get GPUs now. ``position`` counts from 1 in its queue."""
 
@@ -79,7 +116,7 @@ class Wait:
     message: str
     position: int | None = None
     gpus: int = 0
-    eta: Eta | None = None
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +160,12 @@ class Plan:
     """The decisions made from one snapshot, assignments in the order they were promised.
 
     ``wait`` explains everybody who waits, or whom the plan was asked about; ``pending`` counts them all, by
-    queue and reason.
+    queue and reason. ``reserved`` are those whose GPUs are kept for them, if their end is in sight.
     """
 
     assign: tuple[Assign, ...] = ()
     release: tuple[Release, ...] = ()
     wait: tuple[Wait, ...] = ()
     pending: tuple[Pending, ...] = ()
+    reserved: tuple[Reserved, ...] = ()
     memory: Memory = Memory()

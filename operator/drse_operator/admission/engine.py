@@ -7,12 +7,13 @@ engine through a whole trace. Both ways give the same decisions (a property test
 
 from __future__ import annotations
 
-from drse_operator.admission.decisions import Memory, Plan, Tell, Wait
+from drse_operator.admission.decisions import Memory, Plan, Reserved, Tell, Wait
 from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.durations import Durations
 from drse_operator.admission.ledger import Rules
 from drse_operator.admission.persistence import durations as learned
 from drse_operator.admission.persistence import memory, restore, snapshot
+from drse_operator.admission.pools import FAR
 from drse_operator.admission.preemption import preempt
 from drse_operator.admission.snapshot import Snapshot
 from drse_operator.admission.state import State
@@ -74,7 +75,16 @@ class Engine:
             releases,
             waiting.tell(tell),
             waiting.pending(),
+            self._reserved(outcome),
             memory(state, exact=False, ghosts=tell is None),
+        )
+
+    def _reserved(self, outcome: Outcome) -> tuple[Reserved, ...]:
+        records = self.state.records
+        return tuple(
+            Reserved(records[uid].job.key, uid, found.start)
+            for uid, found in outcome.reservations.items()
+            if uid in records and records[uid].group is not None and found.start < FAR
         )
 
     def first(self, count: int) -> tuple[Wait, ...]:

@@ -7,7 +7,6 @@ over the latest jobs: split conformal prediction (Vovk et al., 2005) on a slidin
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -16,7 +15,7 @@ from drse_operator.admission.decisions import Eta
 from drse_operator.admission.durations import Durations
 from drse_operator.admission.engine import DEFAULT_RULES, Engine
 from drse_operator.admission.ledger import Rules
-from drse_operator.admission.pools import FAR
+from drse_operator.admission.outlook import STEPS, starts
 from drse_operator.admission.snapshot import Snapshot
 
 #: Waits shorter than this count as this much when ratios are formed (seconds).
@@ -31,30 +30,14 @@ def forward(
     asked: Collection[str],
     rules: Rules = DEFAULT_RULES,
     durations: Durations | None = None,
-    steps: int = 2000,
+    steps: int = STEPS,
 ) -> dict[str, float]:
     """Expected starts (seconds since the epoch) of the jobs ``asked``, as far as ``steps`` events reach."""
-    engine = Engine.of(snapshot, now, rules, durations)
-    ends: list[tuple[float, str]] = []
-    for uid, record in engine.state.records.items():
-        for unit in record.units.values():
-            heapq.heappush(ends, (unit.end if unit.end > now else now + (now - unit.since), uid))
     found: dict[str, float] = {}
-    missing = set(asked)
-    for _ in range(steps):
-        for assign in engine.decide(now).assigns:
-            if assign.uid in missing:
-                found[assign.uid] = now
-                missing.discard(assign.uid)
-            record = engine.state.records[assign.uid]
-            end = FAR if record.job.task_type.serves else now + max(1.0, record.estimate.expected)
-            heapq.heappush(ends, (end, assign.uid))
-        if not missing or not ends or ends[0][0] >= FAR:
-            break
-        now = ends[0][0]
-        engine.state.advance(now)
-        while ends and ends[0][0] <= now:
-            engine.state.drop_job(heapq.heappop(ends)[1])
+    wanted = frozenset(asked)
+    for start, assign in starts(Engine.of(snapshot, now, rules, durations), now, wanted, steps):
+        if assign.uid in wanted:
+            found.setdefault(assign.uid, start)
     return found
 
 
@@ -86,10 +69,15 @@ class Calibration:
         """Share of jobs that started by their p90; None before there was any."""
         return self.kept / self.told if self.told else None
 
+    @property
+    def correction(self) -> float:
+        """What factor turns a forward wait into a median."""
+        return self._quantile(0.5, 1.0)
+
     def eta(self, start: float, now: float) -> Eta:
         """What to tell of a job whose forward start is ``start``."""
         wait = max(_FLOOR, start - now)
-        return Eta(now + wait * self._quantile(0.5, 1.0), now + wait * self._quantile(0.9, 3.0))
+        return Eta(now + wait * self.correction, now + wait * self._quantile(0.9, 3.0))
 
     def learn(self, told_at: float, forecast: float, eta: Eta, started: float) -> None:
         """A job started of which at ``told_at`` the forward start ``forecast`` and ``eta`` were told."""

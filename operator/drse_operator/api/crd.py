@@ -1,21 +1,14 @@
-"""Writes ``crds/*.yaml``: the CustomResourceDefinitions of DeepSeekJob and GPUQueue.
+"""The CustomResourceDefinitions of DeepSeekJob and GPUQueue, which `make crds` writes to ``crds/*.yaml``.
 
-Usage::
-
-    python -m drse_operator.api.crd [--check] [--output crds/]
-
-The files are committed, so that a cluster can be set up without Python; ``--check`` fails when they do not
-follow the models.
+The files are committed, so that a cluster can be set up without Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 
 from drse_operator.api import deepseekjob, gpuqueue
@@ -218,32 +211,3 @@ class _IndentedDumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-@click.command(help=__doc__)
-@click.option("--check", is_flag=True, help="Write nothing; fail when a file is not up to date.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("crds"),
-    show_default=True,
-    help="Folder of the files.",
-)
-def main(check: bool, output: Path) -> None:
-    stale = [
-        (output / name, text)
-        for name, text in documents()
-        if not (output / name).is_file() or (output / name).read_text(encoding="utf-8") != text
-    ]
-    if check and stale:
-        raise click.ClickException(
-            f"{', '.join(str(path) for path, _ in stale)} does not follow the models: run `make crds`"
-        )
-    for path, text in stale:
-        output.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        click.echo(f"wrote {path}")
-
-
-if __name__ == "__main__":
-    main()

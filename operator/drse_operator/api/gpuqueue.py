@@ -101,6 +101,12 @@ class GPUQueueSpec(ApiModel):
         "has a right to take them. Long enough for a checkpoint is a good value.",
     )
 
+    wait_target: Duration | None = Field(
+        default=None,
+        description="Longest that a job of the queue is meant to wait for its first GPUs. Nothing is decided "
+        "by it: the alert DRSEJobWaitsTooLong goes by it, and dashboards show it.",
+    )
+
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="!has(self.limit) || self.guaranteed <= self.limit",
@@ -114,6 +120,11 @@ class GPUQueueSpec(ApiModel):
     def min_runtime_seconds(self) -> float:
         """``minRuntime`` in seconds."""
         return float(seconds(self.min_runtime))
+
+    @property
+    def wait_target_seconds(self) -> float | None:
+        """``waitTarget`` in seconds; None without one."""
+        return None if self.wait_target is None else float(seconds(self.wait_target))
 
 
 class GPUQueueStatus(StatusModel):

@@ -122,6 +122,37 @@ _USER_MUST_ACT = frozenset(
 )
 
 
+class MoveReason(Word):
+    """Why a start that was told has moved; each is true of the plan of then and that of now."""
+
+    # -- later -------------------------------------------------------------------------------------
+    JOB_ARRIVED_AHEAD = (
+        "JobArrivedAhead",
+        "A job that came since, or asks for GPUs again, goes first or has them.",
+    )
+    RUNS_LONGER = ("RunsLonger", "A job that holds GPUs waited for runs longer than was expected.")
+    CAPACITY_LOST = (
+        "CapacityLost",
+        "A node that the job could use has fewer GPUs for jobs: out of service, or held by others.",
+    )
+    # -- earlier -----------------------------------------------------------------------------------
+    JOB_LEFT_AHEAD = ("JobLeftAhead", "A job that went first is gone.")
+    ENDS_EARLIER = ("EndsEarlier", "A job gave back GPUs sooner than was expected, or will.")
+    CAPACITY_GAINED = ("CapacityGained", "A node that the job could use has more GPUs for jobs.")
+    # -- either way --------------------------------------------------------------------------------
+    SHARE_CHANGED = (
+        "ShareChanged",
+        "Weight, guarantee, limit or another setting was changed of its queue, or of one whose jobs have "
+        "changed places with it.",
+    )
+    ORDER_CHANGED = ("OrderChanged", "Jobs that waited before have changed places with it.")
+    CORRECTED = (
+        "Corrected",
+        "The plan is as before; what is told of it follows how earlier jobs of the queue have started.",
+    )
+    PLAN_CHANGED = ("PlanChanged", "The plan is another, and none of the other reasons shows.")
+
+
 class ScalingReason(Word):
     """Why the scaling policy decided as it did."""
 

@@ -1,22 +1,22 @@
-"""Writes ``docs/reference/api.md``: every type, field, rule and reason of the API, from the models.
-
-Usage::
-
-    python -m drse_operator.api.reference [--check] [--output docs/reference/api.md]
-"""
+"""``docs/reference/api.md``: every type, field, rule and reason of the API, from the models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
-import click
 import yaml
 
 from drse_operator.api.base import API_VERSION, ApiModel
 from drse_operator.api.crd import RESOURCES, Resource
-from drse_operator.api.reasons import ConditionType, EventReason, ScalingReason, StateReason, WaitReason
+from drse_operator.api.reasons import (
+    ConditionType,
+    EventReason,
+    MoveReason,
+    ScalingReason,
+    StateReason,
+    WaitReason,
+)
 from drse_operator.api.schema import one_line, structural_schema
 from drse_operator.api.words import Word
 
@@ -27,6 +27,8 @@ same in the terminal. Fields in **bold** are required. Explicit nulls count as l
 """
 _WAITS = """A job that does not hold the GPUs it asks for says why in `status.queue.reason`, and in the
 condition `Admitted`. The numbers are in the message beside it."""
+
+_OTHER_REASONS = (MoveReason, ScalingReason, ConditionType, StateReason, EventReason)
 
 
 def reference() -> str:
@@ -42,7 +44,7 @@ def reference() -> str:
     parts += [_word_list(words[name]) for name in sorted(words)]
     parts.append("## Reasons\n")
     parts.append(_wait_reasons())
-    parts += [_word_list(reasons) for reasons in (ScalingReason, ConditionType, StateReason, EventReason)]
+    parts += [_word_list(reasons) for reasons in _OTHER_REASONS]
     return "\n".join(parts)
 
 
@@ -183,27 +185,3 @@ def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _bullets(title: str, items: list[str]) -> str:
     return f"{title}\n\n" + "".join(f"- {item}\n" for item in items) if items else ""
-
-
-@click.command(help=__doc__)
-@click.option("--check", is_flag=True, help="Write nothing; fail when the page is not up to date.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("docs/reference/api.md"),
-    show_default=True,
-    help="The page.",
-)
-def main(check: bool, output: Path) -> None:
-    text = reference()
-    if output.is_file() and output.read_text(encoding="utf-8") == text:
-        return
-    if check:
-        raise click.ClickException(f"{output} does not follow the models: run `make crds`")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {output}")
-
-
-if __name__ == "__main__":
-    main()

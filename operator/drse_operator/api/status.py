@@ -30,11 +30,34 @@ class Condition(StatusModel):
     )
 
 
+class FirstEta(StatusModel):
+    """What the job was told first: later it is judged by this."""
+
+    told_at: Time = Field(description="When it was told.")
+    expected: Time = Field(
+        description="Start that the plan gave, before it was corrected by how earlier jobs had started."
+    )
+    p50: Time = Field(description="As likely earlier as later than this.")
+    p90: Time = Field(description="Nine in ten start before this.")
+
+
+class MovedEta(StatusModel):
+    """The last move of the expected start by more than a minute and a tenth of the wait."""
+
+    at: Time = Field(description="When the job was told of it.")
+    p50: Time = Field(description="p50 as it had been told until then.")
+    p90: Time = Field(description="p90 as it had been told until then.")
+    reason: str = Field(max_length=64, description="Typed reason, see the API reference.")
+    message: str = Field(default="", max_length=1024, description="The cause in words.")
+
+
 class Eta(StatusModel):
     """When the job is expected to start."""
 
     p50: Time | None = Field(default=None, description="As likely earlier as later than this.")
     p90: Time | None = Field(default=None, description="Nine in ten start before this.")
+    first: FirstEta | None = Field(default=None, description="What was told first.")
+    moved: MovedEta | None = Field(default=None, description="Its last move; absent while there was none.")
 
 
 class QueueStatus(StatusModel):

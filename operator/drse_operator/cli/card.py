@@ -10,10 +10,11 @@ import click
 from drse_operator.cli.table import terminal_width
 
 
-def card(lines: Sequence[tuple[str, str]]) -> str:
-    """The lines with their labels; a label that repeats is written once."""
+def card(lines: Sequence[tuple[str, str]], total: int | None = None) -> str:
+    """The lines with their labels; a label that repeats is written once. ``total`` columns, the terminal's
+    when left out."""
     width = max((len(label) for label, _ in lines), default=0)
-    total = terminal_width()
+    total = total or terminal_width()
     out: list[str] = []
     last = None
     for label, text in lines:

@@ -25,9 +25,15 @@ COMMANDS = {
     "hold": ("drse_operator.cli.commands.change:hold", "Free a job's GPUs and keep it from queueing."),
     "release": ("drse_operator.cli.commands.change:release", "Let a held job queue again."),
     "requeue": ("drse_operator.cli.commands.change:requeue", "Send a job back to the end of its queue."),
+    "bump": ("drse_operator.cli.commands.bump:bump", "Raise a job in its queue, by its priority."),
     "cordon": ("drse_operator.cli.commands.cordon:cordon", "Let no waiting job of a queue start."),
     "uncordon": ("drse_operator.cli.commands.cordon:uncordon", "Let a cordoned queue go on."),
     "top": ("drse_operator.cli.commands.top:top", "The cluster, live."),
+    "dash": ("drse_operator.cli.commands.dash:dash", "The cluster on the whole terminal, with keys."),
+    "console": (
+        "drse_operator.cli.commands.console:console",
+        "The web pages: their address, or a port forwarded to them.",
+    ),
     "doctor": (
         "drse_operator.cli.commands.doctor:doctor",
         "Is DRSE healthy? What is not, and what to do.",

@@ -1,14 +1,8 @@
-"""Writes ``docs/reference/cli.md``: every command with its options, and the JSON that it answers with.
-
-Usage::
-
-    python -m drse_operator.cli.reference [--check] [--output docs/reference/cli.md]
-"""
+"""``docs/reference/cli.md``: every command with its options, and the JSON that it answers with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -147,27 +141,3 @@ def _type(schema: dict[str, Any], parts: dict[str, Any]) -> str:
 
 def _cell(text: str) -> str:
     return one_line(text).replace("|", "\\|")
-
-
-@click.command(help=__doc__)
-@click.option("--check", is_flag=True, help="Write nothing; fail when the file is not up to date.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("docs/reference/cli.md"),
-    show_default=True,
-    help="The file.",
-)
-def main(check: bool, output: Path) -> None:
-    text = reference()
-    if output.is_file() and output.read_text(encoding="utf-8") == text:
-        return
-    if check:
-        raise click.ClickException(f"{output} does not follow the commands: run `make crds`")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {output}")
-
-
-if __name__ == "__main__":
-    main()

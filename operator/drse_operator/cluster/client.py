@@ -261,6 +261,15 @@ class KubeApi:
             await asyncio.sleep(delay)
         raise AssertionError("unreachable")
 
+    async def text(self, path: str, limit: float = REQUEST_TIMEOUT) -> str:
+        """What is behind a proxy's path, as it is. Raises ApiError and ApiUnreachable."""
+        try:
+            async with asyncio.timeout(limit):
+                response = await self._send("GET", path, None, None, "application/json", limit)
+                return (await response.read()).decode(errors="replace")
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise ApiUnreachable(f"GET {path}: {error!r}") from error
+
     async def _once(
         self,
         method: str,
@@ -291,11 +300,7 @@ class KubeApi:
         limit: float,
     ) -> aiohttp.ClientResponse:
         """Send and return the open response of a success; turn everything else into our two errors."""
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
-        headers["User-Agent"] = self._api.user_agent
-        token = await self._api.configuration.get_api_key_with_prefix("BearerToken", "authorization")
-        if token:
-            headers["Authorization"] = token
+        headers = {"Content-Type": content_type, "Accept": "application/json", **await self._identity()}
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             answer = await self._api.rest_client.request(
@@ -308,6 +313,34 @@ class KubeApi:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ApiUnreachable(f"{method} {path}: {error!r}") from error
         raise _refusal(response, text)
+
+    async def _identity(self) -> dict[str, str]:
+        """Headers that say who asks."""
+        token = await self._api.configuration.get_api_key_with_prefix("BearerToken", "authorization")
+        return {"User-Agent": self._api.user_agent} | ({"Authorization": token} if token else {})
+
+    async def open_websocket(
+        self, path: str, query: Mapping[str, str], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        """An open WebSocket, which the caller closes. Raises ApiError for a refusal, else ApiUnreachable."""
+        rest, settings = self._api.rest_client, self._api.configuration
+        if rest.pool_manager is None:  # else made by the first request
+            await self.request("GET", "/version")
+        try:
+            socket: aiohttp.ClientWebSocketResponse = await rest.pool_manager.ws_connect(
+                f"{self._host}{path}?{urlencode(query)}",
+                protocols=(protocol,),
+                headers=await self._identity(),
+                proxy=settings.proxy,
+                proxy_headers=settings.proxy_headers,
+            )
+            return socket
+        except aiohttp.WSServerHandshakeError as error:
+            raise ApiError(
+                error.status, "WebSocket", f"{path} is refused with status {error.status}"
+            ) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiUnreachable(f"{path}: {error!r}") from error
 
 
 def _refusal(response: aiohttp.ClientResponse, text: bytes) -> ApiError:

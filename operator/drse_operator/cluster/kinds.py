@@ -17,6 +17,7 @@ SLICE = Kind("/apis/resource.k8s.io/v1", "resourceslices", "ResourceSlice", name
 TAINT_RULE = Kind("/apis/resource.k8s.io/v1", "devicetaintrules", "DeviceTaintRule", namespaced=False)
 PRIORITY_CLASS = Kind("/apis/scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False)
 LEASE = Kind("/apis/coordination.k8s.io/v1", "leases", "Lease")
+INGRESS = Kind("/apis/networking.k8s.io/v1", "ingresses", "Ingress")
 EVENT = Kind("/apis/events.k8s.io/v1", "events", "Event")
 
 BY_NAME = {

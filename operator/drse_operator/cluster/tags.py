@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from drse_operator.admission.decisions import Memory
+from drse_operator.admission import decisions
+from drse_operator.admission.decisions import Memory, Moved, Told
 from drse_operator.admission.eta import Calibration
 from drse_operator.admission.recall import Written
 from drse_operator.admission.snapshot import Ended, FlowState, Learned
@@ -13,6 +14,8 @@ from drse_operator.admission.snapshot import Mark as Place
 from drse_operator.api import times
 from drse_operator.api.gpuqueue import GPUQueueStatus
 from drse_operator.api.memory import FlowStatus, Ghost, KindTime, LearnedRuns, Mark, Ran, ToldStarts
+from drse_operator.api.reasons import MoveReason
+from drse_operator.api.status import Eta, FirstEta, MovedEta
 from drse_operator.api.types import seconds
 from drse_operator.workloads.observed import Job
 
@@ -189,6 +192,61 @@ def told(known: Calibration) -> ToldStarts:
     """As :func:`calibration`, the other way round."""
     ratios = tuple(round(ratio, 3) for ratio in known.latest[-_RATIOS:])
     return ToldStarts(judged=known.told, kept=known.kept, ratios=ratios)
+
+
+def eta(known: Told | None) -> Eta | None:
+    """What a job is told of its start, as it is written."""
+    if known is None:
+        return None
+    first, moved = known.first, known.moved
+    return Eta(
+        p50=times.to_wire(known.eta.p50),
+        p90=times.to_wire(known.eta.p90),
+        first=FirstEta(
+            told_at=times.to_wire(first.at),
+            expected=times.to_wire(first.expected),
+            p50=times.to_wire(first.eta.p50),
+            p90=times.to_wire(first.eta.p90),
+        ),
+        moved=None
+        if moved is None
+        else MovedEta(
+            at=times.to_wire(moved.at),
+            p50=times.to_wire(moved.was.p50),
+            p90=times.to_wire(moved.was.p90),
+            reason=moved.reason,
+            message=moved.message,
+        ),
+    )
+
+
+def told_start(written: Eta | None) -> Told | None:
+    """As :func:`eta`, the other way round."""
+    if written is None or written.p50 is None or written.p90 is None or written.first is None:
+        return None
+    first, moved = written.first, written.moved
+    return Told(
+        _range(written.p50, written.p90),
+        decisions.FirstTold(
+            times.from_wire(first.told_at), times.from_wire(first.expected), _range(first.p50, first.p90)
+        ),
+        None
+        if moved is None or moved.reason not in _MOVES
+        else Moved(
+            times.from_wire(moved.at),
+            _range(moved.p50, moved.p90),
+            MoveReason(moved.reason),
+            moved.message,
+        ),
+    )
+
+
+#: Words that this operator knows; one of a newer one is forgotten.
+_MOVES = frozenset(reason.value for reason in MoveReason)
+
+
+def _range(p50: str, p90: str) -> decisions.Eta:
+    return decisions.Eta(times.from_wire(p50), times.from_wire(p90))
 
 
 def read_all(statuses: Mapping[str, GPUQueueStatus]) -> tuple[dict[str, Written], tuple[Learned, ...]]:

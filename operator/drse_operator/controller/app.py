@@ -30,9 +30,10 @@ from drse_operator.controller.forecasts import Forecasts
 from drse_operator.controller.keeper import Keeper
 from drse_operator.controller.loop import Loop, Settings
 from drse_operator.controller.queues import QueueReporter
-from drse_operator.controller.starts import Starts
+from drse_operator.controller.starts import Starts, told_to
 from drse_operator.observe.http import Server, application
 from drse_operator.observe.metrics import Metrics
+from drse_operator.outside.forecaster import AtAddress
 from drse_operator.workloads import names
 
 log = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ class Operator:
         forecasts = None
         if self._options.forecaster_url:
             forecasts = Forecasts(
-                self._options.forecaster_url,
+                AtAddress(self._options.forecaster_url),
                 self._forecasts_in,
                 self._options.forecast_period,
                 self._options.forecast_max_age,
@@ -230,7 +231,7 @@ class Operator:
         self.metrics.lead(self.world, picture, keeper.accounts)
         planner = Planner()
         statuses = {q.name: q.status for q in self.world.queues.values()}
-        starts = Starts(statuses, planner, picture.durations)
+        starts = Starts(statuses, planner, self.metrics, picture.durations, told_to(self.world.all_jobs()))
         fairness = FairnessWatch()
         queues = QueueReporter(
             self._api,

@@ -139,6 +139,7 @@ class Executor:
             status = work.status.model_copy(update={"term": self._term})
             work = replace(work, status=status)
             self._world.assume(work.uid, status)
+        self._metrics.writes_pending.set(len(self._busy))
         queued = self._backlog.put(work)
         if not work.urgent:
             self._tells[work.uid] = queued
@@ -176,6 +177,7 @@ class Executor:
     def _finish(self, uid: str) -> None:
         self._world.settle(uid)
         self._busy.discard(uid)
+        self._metrics.writes_pending.set(len(self._busy))
         self._done(uid)
 
     def _rest(self, uid: str) -> None:

@@ -290,7 +290,12 @@ class Loop:
         before = job.status.queue
         if before is None or job.status.assignments:
             return True
-        return self._pace.may_tell(job.uid, before, wait, now)
+        due = self._pace.told_from(job.uid, before, wait)
+        if due <= now:
+            return self._pace.may_tell(now)
+        if due < math.inf and job.spec is not None:
+            self._sweep.again(job.spec.queue, due)
+        return False
 
     def _submit(
         self,

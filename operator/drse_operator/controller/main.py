@@ -15,6 +15,7 @@ import click
 from drse_operator.controller.app import Options, run
 from drse_operator.controller.logs import configure
 from drse_operator.controller.loop import Settings
+from drse_operator.outside.options import Url
 from drse_operator.workloads.engines import EngineImages
 from drse_operator.workloads.life import Limits
 
@@ -40,7 +41,10 @@ def main() -> None:
 @click.option("--identity", default=None, help="Name in the Lease. [default: host name and process id]")
 @click.option("--listen", default="0.0.0.0:8080", help="Address of /healthz, /readyz and /metrics.")
 @click.option(
-    "--forecaster-url", default=None, help="Base URL of the forecaster; without it nothing is scaled."
+    "--forecaster-url",
+    type=Url(),
+    default=None,
+    help="Base URL of the forecaster; all replicas behind it are asked. Without it nothing is scaled.",
 )
 @click.option("--forecast-period", type=float, default=15.0, help="Seconds between polls of the forecaster.")
 @click.option(

@@ -11,7 +11,7 @@ import math
 
 from drse_operator.admission.decisions import Wait
 from drse_operator.api.status import DeepSeekJobStatus, QueueStatus
-from drse_operator.controller.planned import eta_of
+from drse_operator.cluster import tags
 
 #: Seconds between writes of a status in which nothing but detail changed.
 _BOUND_DELAY = 15.0
@@ -53,11 +53,13 @@ class Pace:
         delay = _delay(old, new)
         return now if delay == 0 else self._last.get(uid, 0.0) + delay
 
-    def may_tell(self, uid: str, old: QueueStatus, new: Wait, now: float) -> bool:
-        """Whether how a wait goes on may be written now, being all there is to write."""
-        delay = _wait_delay(old, new)
-        if self._last.get(uid, 0.0) + delay > now:
-            return False
+    def told_from(self, uid: str, old: QueueStatus, new: Wait) -> float:
+        """From when on it may be written how a wait goes on, being all there is to write; infinite when
+        there is nothing of note."""
+        return self._last.get(uid, 0.0) + _wait_delay(old, new)
+
+    def may_tell(self, now: float) -> bool:
+        """Whether the rate of such writes allows one more now, which is then taken to be made."""
         at, tokens = self._told
         tokens = min(_TOLD_BURST, tokens + max(0.0, now - at) * _TOLD_RATE)
         self._told = (now, tokens - 1 if tokens >= 1 else tokens)
@@ -68,7 +70,7 @@ def _wait_delay(old: QueueStatus, new: Wait) -> float:
     """Seconds between two writes about a wait, by what is new; infinite when that is nothing of note."""
     if old.reason != new.reason:
         return _REASON_DELAY
-    if eta_of(new) != old.eta:
+    if tags.eta(new.told) != old.eta:
         return _NEAR_DELAY
     if old.position == new.position:
         return _FAR_DELAY if old.message != new.message else math.inf

@@ -7,7 +7,7 @@ from drse_operator.admission.snapshot import Mark
 from drse_operator.api import times
 from drse_operator.api.memory import Ran
 from drse_operator.api.reasons import ConditionType, StateReason
-from drse_operator.api.status import Assignment, DeepSeekJobStatus, Device, Eta, QueueStatus
+from drse_operator.api.status import Assignment, DeepSeekJobStatus, Device, QueueStatus
 from drse_operator.cluster import tags
 from drse_operator.workloads import conditions
 from drse_operator.workloads.conditions import State
@@ -57,16 +57,13 @@ def with_wait(status: DeepSeekJobStatus, wait: Wait | None, now: float) -> DeepS
         return status if status.queue is None else status.model_copy(update={"queue": None})
     since = status.queue.since if status.queue is not None else times.to_wire(now)
     queue = QueueStatus(
-        position=wait.position, reason=wait.reason, message=wait.message, since=since, eta=eta_of(wait)
+        position=wait.position,
+        reason=wait.reason,
+        message=wait.message,
+        since=since,
+        eta=tags.eta(wait.told),
     )
     return status.model_copy(update={"queue": queue})
-
-
-def eta_of(wait: Wait) -> Eta | None:
-    """When a wait is expected to end, as it is written."""
-    if wait.eta is None:
-        return None
-    return Eta(p50=times.to_wire(wait.eta.p50), p90=times.to_wire(wait.eta.p90))
 
 
 def with_ran(status: DeepSeekJobStatus, job: Job, completed: bool, at: float) -> DeepSeekJobStatus:

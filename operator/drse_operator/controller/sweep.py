@@ -28,6 +28,8 @@ class Sweep:
         self._due: dict[str, float] = {}
         #: Queues that have not been looked through since something changed.
         self._stale: set[str] = set()
+        #: When queues are to be looked through again, since something in them may not be told yet.
+        self._again: dict[str, float] = {}
 
     def take(self, pending: Iterable[Pending], changed: bool) -> None:
         """A pass was made; ``changed`` if anything in it may have moved anybody."""
@@ -35,13 +37,19 @@ class Sweep:
         for one in pending:
             self._sizes[one.flow.queue] += one.jobs
         self._due = {name: due for name, due in self._due.items() if name in self._sizes}
+        self._again = {name: at for name, at in self._again.items() if name in self._sizes}
         self._stale &= self._sizes.keys()
         if changed:
             self._stale.update(self._sizes)
 
+    def again(self, name: str, at: float) -> None:
+        """Something in the queue is worth telling, but not before ``at``."""
+        self._again[name] = min(at, self._again.get(name, at))
+
     def wait(self, now: float) -> float:
         """Seconds until a queue has its turn of which there may be something to tell; infinite for none."""
-        dues = (self._due.get(name, now) for name in self._stale)
+        dues = [self._due.get(name, now) for name in self._stale]
+        dues += [max(at, self._due.get(name, now)) for name, at in self._again.items()]
         return max(0.0, min(dues, default=math.inf) - now)
 
     def next(self, now: float) -> tuple[str, ...]:
@@ -58,4 +66,7 @@ class Sweep:
             jobs += self._sizes[name]
             self._due[name] = now + period
         self._stale.difference_update(chosen)
+        for name in chosen:
+            if self._again.get(name, math.inf) <= now:
+                del self._again[name]
         return tuple(chosen)

@@ -36,7 +36,7 @@ def _command(name: str, help_text: str, act: Any) -> click.Command:
 
 async def _run(access: Access, names: Sequence[str], write: Write, command: str, act: Any) -> None:
     async with connect(access) as session:
-        jobs = [await _get(session, name) for name in names]
+        jobs = [await find_job(session, name) for name in names]
         for job in jobs:
             click.echo(f"{job.key}: {act.effect(job)}")
         confirm(write)
@@ -46,7 +46,8 @@ async def _run(access: Access, names: Sequence[str], write: Write, command: str,
             click.echo(f"deepseekjob.drse.dev/{job.key.name} {act.done}{write.suffix}")
 
 
-async def _get(session: Session, name: str) -> Job:
+async def find_job(session: Session, name: str) -> Job:
+    """A job of the session's namespace. Raises ClickException when there is none of that name."""
     try:
         return parse.job(await session.api.get(kinds.DEEPSEEKJOB, name, session.namespace))
     except ApiError as error:
@@ -57,9 +58,10 @@ async def _get(session: Session, name: str) -> Job:
         raise
 
 
-async def _patch(
+async def patch_spec(
     session: Session, key: JobKey, write: Write, signature: Signature, spec: dict[str, Any]
 ) -> None:
+    """Change fields of a job's spec, signed."""
     patch = {"metadata": {"annotations": signature.annotation}, "spec": spec}
     await write.patch(session, kinds.DEEPSEEKJOB, key.namespace, key.name, patch)
 
@@ -71,7 +73,7 @@ class Hold:
 
     def effect(self, job: Job) -> str:
         """What will happen, in a sentence. Raises ClickException where it makes no sense."""
-        _refuse_finished(job)
+        refuse_finished(job)
         if job.spec is not None and job.spec.suspend:
             raise click.ClickException(f"{job.key} is held already")
         held = sum(a.count for a in job.status.assignments)
@@ -81,7 +83,7 @@ class Hold:
 
     async def carry_out(self, session: Session, job: Job, write: Write, signature: Signature) -> None:
         """Do it."""
-        await _patch(session, job.key, write, signature, {"suspend": True})
+        await patch_spec(session, job.key, write, signature, {"suspend": True})
         await signature.tell(session, job, "Held", write.dry_run)
 
 
@@ -92,7 +94,7 @@ class Release:
 
     def effect(self, job: Job) -> str:
         """What will happen, in a sentence. Raises ClickException where it makes no sense."""
-        _refuse_finished(job)
+        refuse_finished(job)
         if job.spec is not None and not job.spec.suspend:
             raise click.ClickException(f"{job.key} is not held: its spec.suspend is false")
         queue = job.spec.queue if job.spec is not None else "its queue"
@@ -100,7 +102,7 @@ class Release:
 
     async def carry_out(self, session: Session, job: Job, write: Write, signature: Signature) -> None:
         """Do it."""
-        await _patch(session, job.key, write, signature, {"suspend": False})
+        await patch_spec(session, job.key, write, signature, {"suspend": False})
         await signature.tell(session, job, "Unheld", write.dry_run)
 
 
@@ -111,7 +113,7 @@ class Requeue:
 
     def effect(self, job: Job) -> str:
         """What will happen, in a sentence. Raises ClickException where it makes no sense."""
-        _refuse_finished(job)
+        refuse_finished(job)
         if job.spec is not None and job.spec.suspend:
             raise click.ClickException(f"{job.key} is held: drse release lets it queue again")
         held = sum(a.count for a in job.status.assignments)
@@ -120,12 +122,12 @@ class Requeue:
 
     async def carry_out(self, session: Session, job: Job, write: Write, signature: Signature) -> None:
         """Do it. If this is interrupted in between, the job stays held, which release mends."""
-        await _patch(session, job.key, write, signature, {"suspend": True})
+        await patch_spec(session, job.key, write, signature, {"suspend": True})
         if write.dry_run:
             return
         deadline = time.monotonic() + _LET_GO
         while True:
-            status = (await _get(session, job.key.name)).status
+            status = (await find_job(session, job.key.name)).status
             if status.phase is Phase.SUSPENDED and not status.assignments:
                 break
             if time.monotonic() > deadline:
@@ -134,7 +136,7 @@ class Requeue:
                     f"drse why {job.key.name}, then drse release {job.key.name}"
                 )
             await asyncio.sleep(0.3)
-        await _patch(session, job.key, write, signature, {"suspend": False})
+        await patch_spec(session, job.key, write, signature, {"suspend": False})
         await signature.tell(session, job, "Requeued", False)
 
 
@@ -142,7 +144,8 @@ def _loss(held: int) -> str:
     return f"its pods end, which frees {count(held, 'GPU')}, and what they have not saved is lost"
 
 
-def _refuse_finished(job: Job) -> None:
+def refuse_finished(job: Job) -> None:
+    """Raises ClickException for a job that has ended."""
     if job.status.phase is not None and job.status.phase.finished:
         raise click.ClickException(f"{job.key} has finished ({job.status.phase}): nothing to change")
 

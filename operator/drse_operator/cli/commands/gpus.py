@@ -17,9 +17,11 @@ from drse_operator.cli.output import Request, reading
 from drse_operator.cli.prometheus import prometheus_option, utilisation
 from drse_operator.cli.table import Column
 from drse_operator.observe.views import gpus as view
+from drse_operator.observe.views.conflicts import conflicts
 from drse_operator.observe.views.gpus import GpuRow, GpuState
 from drse_operator.observe.views.nodes import NodeRow
 from drse_operator.observe.views.nodes import nodes as nodes_view
+from drse_operator.outside.prometheus import PrometheusSettings
 
 _STATE_COLOURS: Mapping[GpuState, str] = {GpuState.FREE: "green", GpuState.OUT_OF_SERVICE: "red"}
 
@@ -32,9 +34,22 @@ _MAKER = re.compile(r"^(NVIDIA|AMD[ _-]Instinct|AMD)[ _-]")
 @click.option("--node", metavar="NODE", shell_complete=complete_nodes, help="Of one node.")
 @click.option("--uuid", metavar="UUID", help="One GPU, by its UUID or the beginning of it.")
 @click.option("--free", is_flag=True, help="Only GPUs that nobody holds.")
+@click.option(
+    "--conflicts",
+    "twice",
+    is_flag=True,
+    help="Only GPUs promised to two jobs; status 1 if any is.",
+)
 @prometheus_option
 @reading(selector=True)
-def gpus(request: Request, node: str | None, uuid: str | None, free: bool, prometheus: str | None) -> None:
+def gpus(
+    request: Request,
+    node: str | None,
+    uuid: str | None,
+    free: bool,
+    twice: bool,
+    prometheus: PrometheusSettings | None,
+) -> None:
     """Which job holds which GPU, since when, and until when.
 
     Of the whole cluster; -n and -l keep the GPUs of some jobs. Where a node's device plugin picks the GPUs,
@@ -44,8 +59,10 @@ def gpus(request: Request, node: str | None, uuid: str | None, free: bool, prome
     async def ask(session: Session) -> Sheet:
         use = await utilisation(prometheus)
         scene = await load_scene(session)
-        shown = await where(session, request, scoped=False)
-        report = view.gpus(scene, shown, node, free, use)
+        if twice:
+            report = conflicts(scene)
+        else:
+            report = view.gpus(scene, await where(session, request, scoped=False), node, free, use)
         if uuid is not None:
             found = tuple(row for row in report.items if row.uuid is not None and row.uuid.startswith(uuid))
             report = report.model_copy(update={"items": found})
@@ -53,17 +70,19 @@ def gpus(request: Request, node: str | None, uuid: str | None, free: bool, prome
         return Sheet(
             report,
             report.items,
-            columns(report.as_of, request.wide or uuid is not None, use is not None),
+            columns(report.as_of, request.wide or uuid is not None, use is not None, twice),
             names=names,
-            empty="no such GPU",
+            empty="no GPU is promised to two jobs" if twice else "no such GPU",
             notes=shortcomings(scene),
         )
 
-    answer(request, ask)
+    sheet = answer(request, ask)
+    if twice and sheet.rows:
+        raise click.exceptions.Exit(1)
 
 
-def columns(today: datetime, full: bool, measured: bool) -> list[Column[GpuRow]]:
-    """Columns of the GPUs; UTIL where it is measured, UUIDs in ``full``."""
+def columns(today: datetime, full: bool, measured: bool, detailed: bool = False) -> list[Column[GpuRow]]:
+    """Columns of the GPUs; UTIL where it is measured, UUIDs in ``full``, DETAIL also where asked for."""
     return [
         Column("NODE", lambda r: r.node),
         Column("GPU", lambda r: r.gpu or f"{r.count} x"),
@@ -83,7 +102,7 @@ def columns(today: datetime, full: bool, measured: bool) -> list[Column[GpuRow]]
         Column("QUEUE", lambda r: r.queue or "-"),
         Column("SINCE", lambda r: wording.clock(r.since, today), order=lambda r: r.since),
         Column("FREE-AT", lambda r: wording.clock(r.free_at, today), order=lambda r: r.free_at),
-        Column("DETAIL", lambda r: r.detail, wide=True),
+        Column("DETAIL", lambda r: r.detail, wide=not detailed),
     ]
 
 
@@ -95,8 +114,11 @@ def model(product: str) -> str:
 @click.command()
 @prometheus_option
 @reading()
-def nodes(request: Request, prometheus: str | None) -> None:
-    """What each node has, what is free there, and whether it takes work."""
+def nodes(request: Request, prometheus: PrometheusSettings | None) -> None:
+    """What each node has, what is free there, and whether it takes work.
+
+    LARGEST is how many GPUs one worker could be given there now: free, and not reserved by a job that waits.
+    """
 
     async def ask(session: Session) -> Sheet:
         use = await utilisation(prometheus)
@@ -121,6 +143,12 @@ def node_columns(measured: bool) -> list[Column[NodeRow]]:
         Column("MODEL", lambda r: model(r.product)),
         Column("GPUS", lambda r: str(r.gpus), right=True, order=lambda r: r.gpus),
         Column("FREE", lambda r: str(r.free), right=True, order=lambda r: r.free),
+        Column(
+            "LARGEST",
+            lambda r: str(r.largest_block_gpus),
+            right=True,
+            order=lambda r: r.largest_block_gpus,
+        ),
         Column("HELD", lambda r: str(r.held), right=True, order=lambda r: r.held),
         Column(
             "HELD-IDLE",

@@ -22,7 +22,8 @@ def queue(request: Request, queue_name: str | None) -> None:
     """Who waits for GPUs, why, and until when.
 
     Jobs of one namespace by default, -A shows all. The expected start is a range: as likely earlier as later
-    than its beginning, and nine in ten start before its end.
+    than its beginning, and nine in ten start before its end. MOVED is by how much its beginning was moved
+    last; drse why says why.
     """
 
     async def ask(session: Session) -> Sheet:
@@ -65,5 +66,11 @@ def columns(report: QueueReport, namespaces: bool) -> list[Column[QueueRow]]:
             "WAITED", lambda r: wording.age(r.waited_seconds), right=True, order=lambda r: r.waited_seconds
         ),
         Column("ETA", lambda r: wording.between(r.eta_p50, r.eta_p90, today), order=lambda r: r.eta_p50),
+        Column(
+            "MOVED",
+            lambda r: "-" if r.moved is None else wording.signed_age(r.moved.seconds),
+            right=True,
+            order=lambda r: None if r.moved is None else r.moved.seconds,
+        ),
         Column("MESSAGE", lambda r: r.message, wide=True),
     ]

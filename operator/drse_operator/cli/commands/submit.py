@@ -161,6 +161,6 @@ def sentence(row: Answer, report: SubmitReport) -> str:
     if row.outcome is Outcome.REFUSED:
         return f"{name} does not run: {row.reason}: {row.message}"
     start = wording.between(row.eta_p50, row.eta_p90, report.as_of)
-    when = "" if row.eta_p50 is None else f", start {start}"
+    when = "start not in sight" if row.eta_p50 is None else f"start {start}"
     verb = "would queue" if report.dry_run else "queued"
-    return f"{name} {verb}: position {row.position} in {row.queue}, {row.reason}{when}"
+    return f"{name} {verb}: position {row.position} in {row.queue}, {row.reason}, {when}"

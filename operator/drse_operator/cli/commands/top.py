@@ -26,6 +26,7 @@ from drse_operator.observe.views.now import NowReport, now
 from drse_operator.observe.views.queue import queue
 from drse_operator.observe.views.scene import Scene
 from drse_operator.observe.views.share import share
+from drse_operator.outside.prometheus import PrometheusSettings
 
 #: Lines that are not rows: the summary, headings, headers and the gaps between.
 _FRAME = 14
@@ -40,7 +41,7 @@ _FRAME = 14
 )
 @prometheus_option
 @with_access
-def top(access: Access, interval: float, once: bool, prometheus: str | None) -> None:
+def top(access: Access, interval: float, once: bool, prometheus: PrometheusSettings | None) -> None:
     """The cluster, live: GPUs by state, shares, who waits, who runs. Ends with Ctrl-C."""
     try:
         asyncio.run(_top(access, interval, once or not sys.stdout.isatty(), prometheus))
@@ -48,7 +49,7 @@ def top(access: Access, interval: float, once: bool, prometheus: str | None) -> 
         raise click.exceptions.Exit(0) from None
 
 
-async def _top(access: Access, interval: float, once: bool, prometheus: str | None) -> None:
+async def _top(access: Access, interval: float, once: bool, prometheus: PrometheusSettings | None) -> None:
     async with connect(access) as session:
         if once:
             scene, use = await _look(session, prometheus)
@@ -72,7 +73,9 @@ async def _top(access: Access, interval: float, once: bool, prometheus: str | No
                 live.update(Text.from_ansi(_screen(last, trouble)), refresh=True)
 
 
-async def _look(session: Session, prometheus: str | None) -> tuple[Scene, dict[str, float] | None]:
+async def _look(
+    session: Session, prometheus: PrometheusSettings | None
+) -> tuple[Scene, dict[str, float] | None]:
     return await load_scene(session), await utilisation(prometheus)
 
 
@@ -89,7 +92,7 @@ def page(scene: Scene, use: Mapping[str, float] | None, width: int | None, heigh
     room = None if height is None else max(6, height - _FRAME - len(shares.items))
     first = room and max(3, room // 2)
     parts = [
-        summary(now(scene, use), _models(scene)),
+        summary(now(scene, use), free_by_model(scene)),
         _section("queues", shares.items, share_columns(shares), width, None),
         _section("waiting", waiting.items, queue_columns(waiting, True), width, first),
         _section("running", running.items, running_columns(running), width, first),
@@ -108,8 +111,8 @@ def _section(
     return f"{click.style(title, bold=True)}\n{drawn}" + (f"\nand {more} more" if more else "")
 
 
-def summary(report: NowReport, models: str) -> str:
-    """The numbers of the moment in two lines."""
+def summary(report: NowReport, models: str, width: int | None = None) -> str:
+    """The numbers of the moment in a few lines of at most ``width``, the terminal's when left out."""
     idle = "" if report.held_idle_gpus is None else f" ({report.held_idle_gpus} idle)"
     gpus = (
         f"{report.gpus} GPUs: {report.held_gpus} held{idle}, {report.free_gpus} free, "
@@ -126,10 +129,10 @@ def summary(report: NowReport, models: str) -> str:
     jobs_ = f"{wording.count(report.running_jobs, 'job')} {holding} GPUs"
     waiting = f"{report.waiting_jobs} waiting for {wording.count(report.waiting_gpus, 'GPU')}{oldest}{act}"
     lines = [gpus, f"{jobs_}, {waiting}", *([models] if models else [])]
-    return card([(f"{report.as_of.astimezone():%H:%M:%S}", line) for line in lines])
+    return card([(f"{report.as_of.astimezone():%H:%M:%S}", line) for line in lines], width)
 
 
-def _models(scene: Scene) -> str:
+def free_by_model(scene: Scene) -> str:
     """Free GPUs by model."""
     free: dict[str, list[int]] = {}
     for row in nodes(scene).items:

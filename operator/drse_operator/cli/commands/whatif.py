@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -66,7 +67,7 @@ def whatif(
     \b
     drse whatif -f job.yaml
     drse whatif --set queue.research.weight=2
-    drse whatif -f job.yaml --without node-12
+    drse whatif -f job.yaml --without h100-3
     """
     if not (files or assignments or nodes):
         raise click.UsageError("say what is to be otherwise: -f FILE, --set PATH=VALUE or --without NODE")
@@ -104,7 +105,7 @@ def _without(known: bool, name: str) -> WithoutNode:
 
 def describe(report: WhatIfReport) -> str:
     """A sentence for each job asked about, then a table of those whose start moves."""
-    parts = [sentence(row, report) for row in report.items]
+    parts = [sentence(row, report.as_of) for row in report.items]
     if report.shifts:
         drawn = table.draw(report.shifts, shift_columns(report), width=table.terminal_width())
         parts.append(f"\n{drawn}" if parts else drawn)
@@ -115,7 +116,7 @@ def describe(report: WhatIfReport) -> str:
     return "\n".join(parts)
 
 
-def sentence(row: Answer, report: WhatIfReport) -> str:
+def sentence(row: Answer, today: datetime) -> str:
     """What becomes of one job."""
     name = click.style(f"{row.namespace}/{row.job}", bold=True)
     match row.outcome:
@@ -126,7 +127,7 @@ def sentence(row: Answer, report: WhatIfReport) -> str:
         case Outcome.PREEMPTS:
             return f"{name} would start once {', '.join(row.preempts)} gave way to it"
         case Outcome.WAITS:
-            start = wording.between(row.eta_p50, row.eta_p90, report.as_of)
+            start = wording.between(row.eta_p50, row.eta_p90, today)
             when = "start not in sight" if row.eta_p50 is None else f"start {start}"
             place = f"at position {row.position} in {row.queue}"
             return f"{name} would wait {place}, {when}: {row.reason}: {row.message}"

@@ -12,6 +12,7 @@ from drse_operator.cli.card import card
 from drse_operator.cli.connect import Session
 from drse_operator.cli.load import load_scene, shortcomings
 from drse_operator.cli.output import Request, reading
+from drse_operator.observe.views.queue import EtaMove
 from drse_operator.observe.views.scene import UnknownJobError
 from drse_operator.observe.views.suggestions import Suggestion
 from drse_operator.observe.views.why import Ahead, Holder, WhyReport
@@ -44,12 +45,13 @@ def why(request: Request, job: str, no_suggestions: bool) -> None:
         raise click.exceptions.Exit(3)
 
 
-def describe(report: WhyReport) -> str:
-    """The report as a card: one line a fact, the sentence first."""
+def describe(report: WhyReport, width: int | None = None) -> str:
+    """The report as a card: one line a fact, the sentence first. ``width`` in columns, the terminal's when
+    left out."""
     today = report.as_of
     lines: list[tuple[str, str]] = [("job", _title(report))]
     if report.reason is None:
-        return card([*lines, ("", report.says)])
+        return card([*lines, ("", report.says)], width)
     colour = "red" if report.must_act else "yellow"
     lines.append(("reason", f"{click.style(report.reason, fg=colour, bold=True)}: {report.says}"))
     for room in report.room:
@@ -75,8 +77,10 @@ def describe(report: WhyReport) -> str:
     if report.preempts:
         lines.append(("preempts", f"{', '.join(report.preempts)} will give way to it"))
     lines.append(("start", _eta(report)))
+    if report.moved is not None:
+        lines.append(("moved", _moved(report.moved, report)))
     lines += [("do", _suggestion(one)) for one in report.suggestions]
-    return card(lines)
+    return card(lines, width)
 
 
 def _title(report: WhyReport) -> str:
@@ -99,6 +103,12 @@ def _eta(report: WhyReport) -> str:
     if report.eta_kept_ratio is not None:
         right = f" (right for {wording.percent(report.eta_kept_ratio)} of {report.eta_judged} jobs)"
     return wording.between(report.eta_p50, report.eta_p90, report.as_of) + right
+
+
+def _moved(moved: EtaMove, report: WhyReport) -> str:
+    was = wording.clock(moved.was_p50, report.as_of)
+    until = wording.clock(moved.at, report.as_of)
+    return f"{wording.signed_age(moved.seconds)}: was {was} until {until}; {moved.reason}: {moved.says}"
 
 
 def _holder(holder: Holder, report: WhyReport) -> str:

@@ -10,6 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, quote, urlencode
 
+#: Parameters of a link.
+_FIELDS = 200
+
+
+class AddressError(Exception):
+    """A link that is not answered; the message says what to change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -20,8 +27,14 @@ class Address:
 
     @classmethod
     def parse(cls, path: str, query: str) -> Address:
-        """From a request's path and raw query string. Empty parameters say nothing and are dropped."""
-        return cls(path, tuple((k, v) for k, v in parse_qsl(query, max_num_fields=200) if v))
+        """From a request's path and raw query string. Empty parameters say nothing and are dropped.
+
+        Raises AddressError for a link with more parameters than any page has.
+        """
+        try:
+            return cls(path, tuple((k, v) for k, v in parse_qsl(query, max_num_fields=_FIELDS) if v))
+        except ValueError as error:
+            raise AddressError(f"a link may have at most {_FIELDS} parameters: leave some out") from error
 
     def get(self, name: str, otherwise: str = "") -> str:
         """Value of a parameter; the last one counts."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 from drse_forecaster.contract import ForecastList
 from drse_operator.admission.decisions import Eta, Plan
@@ -25,7 +26,10 @@ from drse_operator.observe.accounts import Periods
 from drse_operator.observe.console.colours import colours
 from drse_operator.observe.journal import Decision
 from drse_operator.observe.views import decisions, forecast, gpus, jobs, nodes, now, queue, share
-from drse_operator.observe.views.scene import EVERYWHERE, Scene, Settled, Waiting, written
+from drse_operator.observe.views.scene import EVERYWHERE, Scene, Settled, Waiting, Where, written
+from drse_operator.outside.alerts import Alert
+
+T = TypeVar("T")
 
 #: Readers whose sights are kept for one look.
 _SIGHTS = 64
@@ -75,16 +79,6 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """A firing alert."""
-
-    name: str
-    severity: str
-    since: float | None
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """Something that is asked regularly. ``trouble`` is empty while it answers."""
 
@@ -100,7 +94,8 @@ class Surroundings:
     """What is known beside the API server's objects, each as last heard.
 
     ``books`` names the versions that accounts and decisions were read from; ``use`` is utilisation (0 to 1)
-    by GPU UUID; ``metrics`` single figures of the operator by name.
+    by GPU UUID; ``metrics`` single figures of the operator by name, ``trends`` how some of them went, each as
+    one line named as the figure; ``versions`` those that operators run in.
     """
 
     sources: tuple[Source, ...] = ()
@@ -115,6 +110,8 @@ class Surroundings:
     forecasts: ForecastList | None = None
     alerts: tuple[Alert, ...] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    trends: Mapping[str, Series] = field(default_factory=dict)
+    versions: tuple[str, ...] = ()
 
     def source(self, name: str) -> Source:
         """A source by name."""
@@ -122,14 +119,27 @@ class Surroundings:
 
 
 class Sight:
-    """What one reader sees of a look: jobs of the ``visible`` namespaces by name, all when that is None."""
+    """What one reader sees of a look: jobs of the ``visible`` namespaces by name, all when that is None.
 
-    def __init__(self, whole: ShownScene, around: Surroundings, visible: frozenset[str] | None) -> None:
+    ``everything`` is the sight of who sees all, ``rows`` those that are known from an earlier look.
+    """
+
+    def __init__(
+        self,
+        whole: ShownScene,
+        around: Surroundings,
+        visible: frozenset[str] | None,
+        everything: Sight | None = None,
+        rows: jobs.Known | None = None,
+    ) -> None:
         self.visible = visible
+        self._everything = everything
+        self._rows = rows
         self.around = around
         self.scene = whole if visible is None else whole.as_seen_by(visible)
         # No way back to the look: a look that was replaced is gone at once, not when the collector comes.
         self._whole = whole
+        self._kept: dict[tuple[str, ...], Any] = {}
 
     def planned(self) -> Scene:
         """The scene for questions to the planner."""
@@ -144,15 +154,18 @@ class Sight:
 
     @cached_property
     def now(self) -> now.NowReport:
-        return now.now(self._whole, self.around.use)
+        # Who may not name a holder still counts what it holds: the figures are those of the whole cluster.
+        return now.now(self._whole, self.around.use, self.gpus)
 
     @cached_property
     def jobs(self) -> jobs.JobReport:
-        return jobs.jobs(self.scene)
+        if self._everything is not None and self.visible is not None:
+            return jobs.seen_by(self._everything.jobs, self.visible)
+        return jobs.jobs(self.scene, known=self._rows)
 
-    @cached_property
-    def queue(self) -> queue.QueueReport:
-        return queue.queue(self.scene)
+    def queue(self, name: str) -> queue.QueueReport:
+        """Who waits in one queue."""
+        return self.once(("queue", name), lambda: queue.queue(self.scene, Where(queue=name)))
 
     @cached_property
     def share(self) -> share.ShareReport:
@@ -164,7 +177,7 @@ class Sight:
 
     @cached_property
     def nodes(self) -> nodes.NodeReport:
-        return nodes.nodes(self.scene, self.around.use)
+        return nodes.nodes(self.scene, self.around.use, self.gpus)
 
     @cached_property
     def forecast(self) -> forecast.ForecastReport:
@@ -176,6 +189,14 @@ class Sight:
     def decisions(self) -> decisions.DecisionReport:
         return decisions.decisions(self.around.records, self.scene.now, visible=self.visible)
 
+    def once(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
+        """What a page works out of the reports alone, kept as long as the look is. Two readers who come at
+        the same moment may both work it out: it comes to the same."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
+
     def warm(self) -> None:
         """Work out what pages ask for most."""
         _ = self.now, self.jobs, self.share, self.gpus
@@ -184,7 +205,7 @@ class Sight:
 class Look:
     """Everything that was known at ``scene.now``. ``heard`` is when the API server last answered.
 
-    ``version`` grows with each look; ``changed`` tells at which version each topic last changed.
+    ``version`` grows with each look; ``rows`` are those of jobs that are known from an earlier one.
     """
 
     def __init__(
@@ -193,22 +214,24 @@ class Look:
         scene: ShownScene,
         around: Surroundings,
         heard: float,
-        changed: Mapping[str, int] | None = None,
+        rows: jobs.Known | None = None,
     ) -> None:
         self.version = version
         self.scene = scene
         self.around = around
         self.heard = heard
-        self.changed = dict(changed or {})
-        self._sights: OrderedDict[frozenset[str] | None, Sight] = OrderedDict()
+        self._whole = Sight(scene, around, None, rows=rows)
+        self._sights: OrderedDict[frozenset[str], Sight] = OrderedDict()
         self._lock = threading.Lock()
 
     def seen_by(self, visible: frozenset[str] | None) -> Sight:
         """What a reader sees of it."""
+        if visible is None:
+            return self._whole
         with self._lock:
             sight = self._sights.get(visible)
             if sight is None:
-                sight = self._sights[visible] = Sight(self.scene, self.around, visible)
+                sight = self._sights[visible] = Sight(self.scene, self.around, visible, self._whole)
                 if len(self._sights) > _SIGHTS:
                     self._sights.popitem(last=False)
             return sight

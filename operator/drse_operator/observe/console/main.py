@@ -13,6 +13,8 @@ import click
 
 from drse_operator.observe.console.outside import Addresses
 from drse_operator.observe.console.process import Auth, Options, run
+from drse_operator.outside.options import Url, prometheus_options
+from drse_operator.outside.prometheus import PrometheusSettings
 
 
 @click.command(context_settings={"auto_envvar_prefix": "DRSE_CONSOLE", "show_default": True})
@@ -40,10 +42,13 @@ from drse_operator.observe.console.process import Auth, Options, run
     "--operator-namespace", default="drse-system", help="Where the operator keeps Lease, accounts, decisions."
 )
 @click.option("--lease", default="drse-operator", help="Name of the operator's Lease.")
+@prometheus_options("--prometheus-url", "For use of GPUs, history and alerts; without it none are shown.")
 @click.option(
-    "--prometheus-url", default=None, help="For use of GPUs, history and alerts; without it none are shown."
+    "--forecaster-url",
+    type=Url(),
+    default=None,
+    help="For forecasts, of all replicas behind it; without it none are shown.",
 )
-@click.option("--forecaster-url", default=None, help="For forecasts; without it none are shown.")
 @click.option("--cluster-name", default="", help="What the pages call the cluster.")
 @click.option("--log-level", default="INFO", help="Lowest level that is logged.")
 def main(
@@ -54,7 +59,7 @@ def main(
     secure_cookie: bool,
     operator_namespace: str,
     lease: str,
-    prometheus_url: str | None,
+    prometheus: PrometheusSettings | None,
     forecaster_url: str | None,
     cluster_name: str,
     log_level: str,
@@ -73,7 +78,7 @@ def main(
         listen_host=host.strip("[]"),
         listen_port=int(port),
         auth=Auth(auth),
-        addresses=Addresses(operator_namespace, lease, prometheus_url, forecaster_url),
+        addresses=Addresses(operator_namespace, lease, prometheus, forecaster_url),
         version=version("drse"),
         cluster=cluster_name,
         proxy_secret=_secret(Auth(auth), proxy_secret_file),

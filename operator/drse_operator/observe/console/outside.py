@@ -13,22 +13,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import httpx
-from pydantic import ValidationError
-
-from drse_forecaster.contract import ForecastList
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import ApiError, ApiUnreachable, KubeApi
 from drse_operator.observe import books
 from drse_operator.observe.accounts import Periods
+from drse_operator.observe.console import prometheus as questions
 from drse_operator.observe.console.look import Source, Surroundings
-from drse_operator.observe.console.prometheus import Prometheus, PrometheusError
 from drse_operator.observe.journal import Decision
+from drse_operator.outside import alerts
+from drse_operator.outside.forecaster import AtAddress, Forecaster
+from drse_operator.outside.prometheus import PrometheusError, PrometheusSettings, connect
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT = 10.0
-_ERRORS = (ApiError, ApiUnreachable, httpx.HTTPError, PrometheusError, ValidationError, ValueError)
+
+class Untold(Exception):
+    """Something was not told, or not all of it. The message is the sentence to show."""
+
+
+_ERRORS = (ApiError, ApiUnreachable, PrometheusError, Untold, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Addresses:
 
     namespace: str
     lease: str = "drse-operator"
-    prometheus: str | None = None
+    prometheus: PrometheusSettings | None = None
     forecaster: str | None = None
 
 
@@ -63,21 +66,18 @@ class Outside:
     async def run(self) -> None:
         """Ask everything in its own rhythm."""
         where = self._addresses
-        client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
-        async with client, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             books_at = f"ConfigMaps in {where.namespace}"
             group.create_task(self._keep_asking("accounts", books_at, 10.0, self._ask_books))
             group.create_task(
                 self._keep_asking("lease", f"{where.namespace}/{where.lease}", 5.0, self._ask_lease)
             )
             if where.forecaster is not None:
-                url = where.forecaster.rstrip("/")
-                ask = self._forecasts(client, url)
-                group.create_task(self._keep_asking("forecaster", url, 15.0, ask))
+                ask = self._forecasts(AtAddress(where.forecaster))
+                group.create_task(self._keep_asking("forecaster", where.forecaster, 15.0, ask))
             if where.prometheus is not None:
-                prometheus = Prometheus(where.prometheus, client)
-                ask = self._metrics(prometheus)
-                group.create_task(self._keep_asking("prometheus", where.prometheus, 30.0, ask))
+                ask = self._metrics(where.prometheus)
+                group.create_task(self._keep_asking("prometheus", where.prometheus.url, 30.0, ask))
 
     async def _keep_asking(
         self, name: str, address: str, seconds: float, ask: Callable[[], Awaitable[None]]
@@ -133,25 +133,37 @@ class Outside:
             leader_renewed=None if renewed is None else datetime.fromisoformat(renewed).timestamp(),
         )
 
-    def _forecasts(self, client: httpx.AsyncClient, url: str) -> Callable[[], Awaitable[None]]:
+    def _forecasts(self, forecaster: Forecaster) -> Callable[[], Awaitable[None]]:
         async def ask() -> None:
-            response = await client.get(f"{url}/v1/forecasts")
-            response.raise_for_status()
-            found = ForecastList.model_validate_json(response.content)
-            self.surroundings = replace(self.surroundings, forecasts=found)
+            answer = await forecaster.ask()
+            found = answer.merged()
+            if found is not None:
+                self.surroundings = replace(self.surroundings, forecasts=found)
+            if answer.troubles:
+                raise Untold("; ".join(answer.troubles))
 
         return ask
 
-    def _metrics(self, prometheus: Prometheus) -> Callable[[], Awaitable[None]]:
+    def _metrics(self, settings: PrometheusSettings) -> Callable[[], Awaitable[None]]:
         async def ask() -> None:
             now = self._clock()
-            use = await prometheus.use()
-            alerts = await prometheus.alerts()
-            figures = await prometheus.figures()
-            history = await prometheus.history(now)
-            loads = await prometheus.loads(now)
+            async with connect(settings) as prometheus:
+                use = await prometheus.use()
+                firing = await alerts.firing(prometheus)
+                figures = await questions.figures(prometheus)
+                history = await questions.history(prometheus, now)
+                loads = await questions.loads(prometheus, now)
+                trends = await questions.trends(prometheus, now)
+                versions = await questions.versions(prometheus)
             self.surroundings = replace(
-                self.surroundings, use=use, alerts=alerts, metrics=figures, history=history, loads=loads
+                self.surroundings,
+                use=use,
+                alerts=firing,
+                metrics=figures,
+                history=history,
+                loads=loads,
+                trends=trends,
+                versions=versions,
             )
 
         return ask
@@ -160,6 +172,6 @@ class Outside:
 def _sentence(error: Exception) -> str:
     if isinstance(error, ApiError):
         return error.message
-    if isinstance(error, PrometheusError):
+    if isinstance(error, PrometheusError | Untold):
         return str(error)
     return f"no usable answer ({type(error).__name__})"

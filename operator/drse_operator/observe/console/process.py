@@ -70,10 +70,12 @@ class Console:
         self.watch = Watch(api, options.addresses, self.stage, clock)
         self.reviews = Reviews(api, self._namespaces, self._all_namespaces)
         gate, login = self._gate(options)
+        renderer = Renderer(options.cluster, options.version)
+        renderer.warm()
         web = Web(
             self.stage,
             gate,
-            Renderer(options.cluster, options.version),
+            renderer,
             Figures(options.version),
             self._job_events,
             self.watch.not_ready,

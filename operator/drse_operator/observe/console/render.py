@@ -9,11 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from drse_operator.observe.console import words
-from drse_operator.observe.console.access import Viewer
-from drse_operator.observe.console.address import Address
-from drse_operator.observe.console.look import Look
-from drse_operator.observe.console.pages.page import Page
-from drse_operator.observe.views.base import instant
+from drse_operator.observe.console.pages.page import Page, Visit
 
 _HERE = Path(__file__).parent
 #: The API server has been silent for so long: the picture is old, and the page says so (seconds).
@@ -41,6 +37,19 @@ NAVIGATION = (
     Entry("/reports", "Reports", "r", "reports"),
     Entry("/health", "Health", "h", "health"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What differs between two showings of the same page.
+
+    ``token`` names the look to resume from, ``age`` is seconds since the API server last answered, ``theme``
+    is empty where the system's counts.
+    """
+
+    token: str
+    age: float
+    theme: str
 
 
 class Renderer:
@@ -71,19 +80,22 @@ class Renderer:
             "exact": words.exact,
         }
 
-    def page(
-        self, page: Page, address: Address, viewer: Viewer, look: Look, token: str, age: float, theme: str
-    ) -> str:
-        """A page in full. ``age`` is seconds since the API server last answered."""
+    def warm(self) -> None:
+        """Compile all templates, so that no reader waits for it."""
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+
+    def page(self, page: Page, visit: Visit, surface: Surface) -> str:
+        """A page in full."""
         return self._environment.get_template(page.template).render(
             page=page,
             table=page.table,
-            address=address,
-            viewer=viewer,
-            now=instant(look.scene.now),
-            stale=age if age > _STALE else None,
-            token=token,
-            theme=theme,
+            address=visit.address,
+            viewer=visit.viewer,
+            now=visit.now,
+            stale=surface.age if surface.age > _STALE else None,
+            token=surface.token,
+            theme=surface.theme,
             **page.values,
         )
 

@@ -14,19 +14,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, Protocol, TypeVar
 
 from markupsafe import Markup, escape
 
 from drse_operator.observe.console.address import Address
-from drse_operator.observe.console.words import NOTHING
+from drse_operator.observe.console.words import NOTHING, fixed
+from drse_operator.observe.views.base import rfc3339
 
 R = TypeVar("R")
+T = TypeVar("T")
 Value = str | int | float | bool | datetime | None
 
 _DIGITS = re.compile(r"([0-9]{1,18})")
 #: Rows on a page.
 PAGE = 50
+#: Letters of a search that count: each word is looked for in every row.
+_SEARCHED = 200
+#: Values of a column that its filter offers, the most frequent; others are found by searching.
+_OFFERED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,18 @@ class Column(Generic[R]):
         if value is None or value == "":
             return escape(NOTHING)
         return Markup('<span title="{0}">{0}</span>').format(value) if self.wide else escape(f"{value}")
+
+
+def figures(
+    key: str,
+    title: str,
+    value: Callable[[R], float | None],
+    digits: int = 1,
+    unit: str = "",
+    note: str = "",
+) -> Column[R]:
+    """A column of numbers with so many digits, which stand below each other."""
+    return Column(key, title, value, lambda row: fixed(value(row), digits), True, unit, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,20 @@ class Chip:
     href: str
 
 
+class Memory(Protocol):
+    """Keeps what has been worked out of rows that do not change."""
+
+    def once(self, key: tuple[str, ...], make: Callable[[], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A column that can be filtered by: its values, each with the link that turns it on or off."""
+
+    title: str
+    values: tuple[tuple[str, str, bool], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Shown(Generic[R]):
     """A table as an address asks for it. ``rows`` are all that were found, ``lines`` those of the page."""
@@ -132,6 +165,13 @@ class Shown(Generic[R]):
     pages: int
     chosen: tuple[str, ...]
     group: str
+    offered: Sequence[R]
+    memory: Memory | None
+
+    @property
+    def facets(self) -> tuple[Facet, ...]:
+        """The filters of the columns shown, with the values among all rows."""
+        return tuple(_facets(self))
 
     @property
     def first(self) -> int:
@@ -149,12 +189,18 @@ class Shown(Generic[R]):
 
 
 def show(
-    table: Table[R], rows: Iterable[R], address: Address, kept: Callable[[R], bool] | None = None
+    table: Table[R],
+    rows: Sequence[R],
+    address: Address,
+    kept: Callable[[R], bool] | None = None,
+    memory: Memory | None = None,
 ) -> Shown[R]:
-    """The rows that the address asks for. ``kept`` is a further filter of the page's own."""
-    every = tuple(rows) if kept is None else tuple(row for row in rows if kept(row))
-    found = _found(table, every, address)
-    ordered = _ordered(table, found, address)
+    """The rows that the address asks for. ``kept`` is a further filter of the page's own.
+
+    With a ``memory``, which must be one of these very rows, the values to filter by are found once.
+    """
+    every = rows if kept is None else [row for row in rows if kept(row)]
+    ordered = _ordered(table, _found(table, every, address), address)
     group = address.get("group") if address.get("group") in table.groups else ""
     grouped = table.column(group)
     if grouped is not None:
@@ -164,7 +210,7 @@ def show(
     part = ordered[(page - 1) * table.page : page * table.page]
     chosen = _chosen(table, address)
     columns = [column for key in chosen if (column := table.column(key)) is not None]
-    lines = [_line(table, columns, row) for row in part]
+    lines = [_line(table, columns, row, address) for row in part]
     if grouped is not None:
         lines = _grouped(lines, part, grouped, Counter(str(grouped.value(row)) for row in ordered))
     return Shown(
@@ -179,6 +225,8 @@ def show(
         pages=pages,
         chosen=chosen,
         group=group,
+        offered=rows,
+        memory=memory,
     )
 
 
@@ -199,7 +247,7 @@ def _field(value: Value) -> str | int | float:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        return rfc3339(value)
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value  # a spreadsheet must not take a name for a formula
     return value
@@ -211,7 +259,7 @@ def _found(table: Table[R], rows: Sequence[R], address: Address) -> list[R]:
         wanted = set(address.all(column.key)) if column.filter else set()
         if wanted:
             found = [row for row in found if str(column.value(row) or "") in wanted]
-    text = address.get("q").casefold().strip()
+    text = address.get("q").casefold().strip()[:_SEARCHED]
     if text and table.search is not None:
         search = table.search
         found = [row for row in found if all(word in search(row).casefold() for word in text.split())]
@@ -225,16 +273,21 @@ def _ordered(table: Table[R], rows: list[R], address: Address) -> list[R]:
     if column is None:
         return rows
     value = column.value
-    known = [row for row in rows if value(row) not in (None, "")]
-    known.sort(key=lambda row: _sortable(value(row)), reverse=order.startswith("-"))
-    return known + [row for row in rows if value(row) in (None, "")]
+    known = [(found, row) for row in rows if (found := value(row)) not in (None, "")]
+    known.sort(key=lambda item: _sortable(item[0]), reverse=order.startswith("-"))
+    if len(known) == len(rows):
+        return [row for _, row in known]
+    return [row for _, row in known] + [row for row in rows if value(row) in (None, "")]
 
 
 def _sortable(value: Value) -> Any:
-    if isinstance(value, str):
-        # Numbers inside of names count as numbers: node-2 comes before node-10.
-        return [(int(p), "") if p.isdecimal() else (-1, p) for p in _DIGITS.split(value.casefold())]
-    return value
+    return _natural(value) if isinstance(value, str) else value
+
+
+@lru_cache(20_000)
+def _natural(text: str) -> tuple[tuple[int, str], ...]:
+    """Numbers in names count as numbers: node-2 comes before node-10. Each look has the same names again."""
+    return tuple((int(p), "") if p.isdecimal() else (-1, p) for p in _DIGITS.split(text.casefold()))
 
 
 def _chosen(table: Table[R], address: Address) -> tuple[str, ...]:
@@ -264,13 +317,53 @@ def _heading(table: Table[R], column: Column[R], address: Address) -> Heading:
     )
 
 
-def _line(table: Table[R], columns: Sequence[Column[R]], row: R) -> Line:
+def _line(table: Table[R], columns: Sequence[Column[R]], row: R, address: Address) -> Line:
     return Line(
         key=table.key(row),
         href="" if table.href is None else table.href(row),
-        cells=tuple(column.html(row) for column in columns),
+        cells=tuple(_cell(column, row, address) for column in columns),
         urgent=table.urgent is not None and table.urgent(row),
     )
+
+
+def _cell(column: Column[R], row: R, address: Address) -> Markup:
+    """The cell; in a column that can be filtered by, a click keeps the rows that say the same."""
+    cell, value = column.html(row), column.value(row)
+    if not column.filter or value in (None, "") or "<a " in cell or str(value) in address.all(column.key):
+        return cell
+    # For the mouse: from the keyboard the same is in the menu of filters, without a stop at every cell.
+    return Markup('<a class="only" tabindex="-1" href="{}" title="Only {}">{}</a>').format(
+        address.plus(column.key, str(value)).href, value, cell
+    )
+
+
+def _facets(shown: Shown[Any]) -> Iterable[Facet]:
+    """Of columns whose rows do not all say the same."""
+    address = shown.address
+    for column in shown.table.columns:
+        on = address.all(column.key)
+        if not column.filter or (column.key not in shown.chosen and not on):
+            continue
+        counts = _counts(shown, column)
+        offered = dict.fromkeys([*on, *(name for name, _ in counts.most_common(_OFFERED))])
+        if len(counts) > 1 or on:
+            values = [
+                (name, (address.without if name in on else address.plus)(column.key, name).href, name in on)
+                for name in sorted(offered)
+            ]
+            yield Facet(column.title, tuple(values))
+
+
+def _counts(shown: Shown[Any], column: Column[Any]) -> Counter[str]:
+    """How often each value of a column occurs among all rows."""
+
+    def count() -> Counter[str]:
+        counts = Counter(map(column.value, shown.offered))
+        return Counter({str(word): n for word, n in counts.items() if word not in (None, "")})
+
+    if shown.memory is None:
+        return count()
+    return shown.memory.once(("values", shown.table.name, column.key), count)
 
 
 def _grouped(lines: Sequence[Line], rows: Sequence[R], by: Column[R], counts: Counter[str]) -> list[Line]:

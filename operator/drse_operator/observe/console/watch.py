@@ -22,6 +22,7 @@ from drse_operator.observe.console.look import Look, ShownScene, Surroundings
 from drse_operator.observe.console.outside import Addresses, Outside
 from drse_operator.observe.console.stage import Stage
 from drse_operator.observe.views.fork import fork
+from drse_operator.observe.views.jobs import Known
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ _LEAST = 1.0
 _PART = 0.25
 #: A look is made this often even if nothing changed: figures that grow with time are worked out anew.
 _MOST = 30.0
+#: Objects made before the collector looks for cycles. A look is tens of thousands of objects that go with
+#: it, by their counts; looking through them every 700, as is usual, takes as long as making them.
+_COLLECTED = 50_000
 #: Seconds between questions whether the API server is there.
 _PING = 3.0
 
@@ -51,6 +55,7 @@ class Watch:
         self._api = api
         self._clock = clock
         self._stirred = asyncio.Event()
+        self._rows: Known = {}
         self._version = 0
         self._heard = 0.0
         self._informers = [Informer(api, kind, self.world.store(kind)) for kind in WATCHED]
@@ -113,7 +118,8 @@ class Watch:
 
     async def _show_once(self) -> None:
         self._version += 1
-        look, marks = draw(self.world, self._picture, self.outside.surroundings, self._clock(), self._version)
+        around, now = self.outside.surroundings, self._clock()
+        look, marks = draw(self.world, self._picture, around, now, self._version, self._rows)
         look.heard = self._heard or self._clock()
         await asyncio.to_thread(look.seen_by(None).warm)
         self.stage.show(look, marks)
@@ -121,20 +127,30 @@ class Watch:
             # What there is now stays for long: the collector need not look through it again and again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(_COLLECTED)
 
 
 def draw(
-    world: World, picture: Picture, around: Surroundings, now: float, version: int
+    world: World,
+    picture: Picture,
+    around: Surroundings,
+    now: float,
+    version: int,
+    rows: Known | None = None,
 ) -> tuple[Look, dict[str, Hashable]]:
-    """A look at a world, and what tells whether its topics have changed since another one."""
+    """A look at a world, and what tells whether its topics have changed since another one.
+
+    ``rows`` are kept from look to look.
+    """
     usage = picture.usage()
     snapshot = picture.snapshot(usage)
     still = fork(world, (), now)
     still.seal()
-    look = Look(version, ShownScene(still, now, usage, snapshot), around, now)
+    look = Look(version, ShownScene(still, now, usage, snapshot), around, now, rows=rows)
     jobs = hash(tuple((job.uid, job.resource_version) for job in still.all_jobs()))
     queues = hash(tuple((queue.uid, queue.resource_version) for queue in still.queues.values()))
     answered = around.source("prometheus").answered
+    forecasts = () if around.forecasts is None else around.forecasts.forecasts
     trouble = tuple((source.name, source.trouble) for source in around.sources)
     marks: dict[str, Hashable] = {
         "jobs": jobs,
@@ -145,7 +161,7 @@ def draw(
             hash(frozenset(usage.counts.items())),
         ),
         "use": answered,
-        "forecast": None if around.forecasts is None else around.forecasts.generated_at,
+        "forecast": hash(tuple((one.as_of, one.state) for one in forecasts)),
         "decisions": around.books,
         "usage": around.books,
         "health": (around.leader, trouble, around.alerts),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -24,11 +25,13 @@ from starlette.staticfiles import StaticFiles
 
 from drse_operator.api.keys import JobKey
 from drse_operator.observe.console.access import Denied, Gate, Reviews, Viewer
-from drse_operator.observe.console.address import Address
+from drse_operator.observe.console.address import Address, AddressError
 from drse_operator.observe.console.conceal import conceal
 from drse_operator.observe.console.figures import Figures
 from drse_operator.observe.console.look import Look
+from drse_operator.observe.console.packing import pack
 from drse_operator.observe.console.pages import (
+    decision,
     decisions,
     forecast,
     gpus,
@@ -42,7 +45,7 @@ from drse_operator.observe.console.pages import (
 )
 from drse_operator.observe.console.pages.job import EventRow
 from drse_operator.observe.console.pages.page import NotFound, Page, Visit
-from drse_operator.observe.console.render import Renderer
+from drse_operator.observe.console.render import Renderer, Surface
 from drse_operator.observe.console.sessions import Sessions
 from drse_operator.observe.console.stage import Stage
 from drse_operator.observe.console.tables import to_csv
@@ -122,12 +125,10 @@ class Web:
             Route("/login", self._log_in, methods=["POST"]),
             Route("/logout", self._log_out, methods=["POST"]),
             Route("/theme", self._set_theme, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=_STATIC)),
+            Mount("/static", StaticFiles(directory=_STATIC), middleware=[Middleware(GZipMiddleware)]),
             Route("/{path:path}", self._page),
         ]
-        return Starlette(
-            routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=2048, compresslevel=4)]
-        )
+        return Starlette(routes=routes)
 
     # -- pages -----------------------------------------------------------------------------------------
 
@@ -145,6 +146,8 @@ class Web:
             except Denied as denied:
                 self._figures.denied(denied.status)
                 response = self._refusal(request, form, denied.status, denied.message)
+            except AddressError as error:
+                response = self._refusal(request, form, 400, str(error))
             except NotFound as missing:
                 response = self._refusal(request, form, 404, str(missing))
             response.headers.update(_HEADERS)
@@ -152,47 +155,51 @@ class Web:
 
     async def _answer(self, request: Request, viewer: Viewer, look: Look, path: str, form: str) -> Response:
         address = Address.parse(path, request.url.query)
-        page = await self._make(look, viewer, address)
-        hidden = _hidden(look, viewer)
-        if form == "json":
-            body = conceal(page.document.model_dump_json(by_alias=True), hidden)
-            return Response(body, media_type="application/json")
-        if form == "csv":
-            if page.table is None:
-                raise NotFound(f"{path} has no table: ask for {path}.json")
-            name = f"drse-{page.table.table.name}.csv"
-            headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-            return Response(
-                conceal(to_csv(page.table), hidden), media_type="text/csv; charset=utf-8", headers=headers
-            )
-        html = await asyncio.to_thread(
-            self._renderer.page, page, address, viewer, look, self._stage.token, self._age(), _theme(request)
-        )
-        return HTMLResponse(conceal(html, hidden))
+        make, plans = await self._maker(look, viewer, address)
 
-    async def _make(self, look: Look, viewer: Viewer, address: Address) -> Page:
-        """The page, made in a thread: on a big cluster the first reader of a look waits for its rows."""
+        def answer() -> Response:
+            visit = Visit(look, look.seen_by(viewer.visible), viewer, address)
+            return self._written(make(visit), visit, form, request)
 
-        def visit() -> Visit:
-            return Visit(look, look.seen_by(viewer.visible), viewer, address)
+        # Made, written and packed in a thread: on a big cluster each takes a while, and others are answered.
+        async with self._planning if plans else nullcontext():
+            return await asyncio.to_thread(answer)
 
+    async def _maker(self, look: Look, viewer: Viewer, address: Address) -> tuple[Simple, bool]:
+        """What makes the page, and whether it may ask the planner. Raises NotFound."""
         parts = [part for part in address.path.split("/") if part]
         if len(parts) == 3 and parts[0] == "jobs":
             key = JobKey(parts[1], parts[2])
             may = viewer.visible is None or key.namespace in viewer.visible
             known = look.scene.world.jobs.get(key.namespace, key.name) is not None
             events = await self._events(key) if may and known else ()
-            async with self._planning:
-                return await asyncio.to_thread(lambda: job.page(visit(), key.namespace, key.name, events))
+            return lambda visit: job.page(visit, key.namespace, key.name, events), True
         if len(parts) == 2 and parts[0] == "queues":
-            return await asyncio.to_thread(lambda: queues.one(visit(), parts[1]))
+            return lambda visit: queues.one(visit, parts[1]), False
+        if len(parts) == 2 and parts[0] == "decisions":
+            return lambda visit: decision.page(visit, parts[1]), False
         make = PAGES.get(address.path)
         if make is None:
             raise NotFound(f"there is no page {address.path}")
-        if make is whatif.page:
-            async with self._planning:
-                return await asyncio.to_thread(lambda: make(visit()))
-        return await asyncio.to_thread(lambda: make(visit()))
+        return make, make is whatif.page
+
+    def _written(self, page: Page, visit: Visit, form: str, request: Request) -> Response:
+        """A page in the form asked for, without names that the reader may not read."""
+        headers: dict[str, str] = {}
+        if form == "json":
+            media, body = "application/json", page.document.model_dump_json(by_alias=True)
+        elif form == "csv":
+            if page.table is None:
+                raise NotFound(f"{visit.address.path} has no table: ask for {visit.address.path}.json")
+            media, body = "text/csv; charset=utf-8", to_csv(page.table)
+            headers["Content-Disposition"] = f'attachment; filename="drse-{page.table.table.name}.csv"'
+        else:
+            media = "text/html; charset=utf-8"
+            surface = Surface(self._stage.token, self._age(), _theme(request))
+            body = self._renderer.page(page, visit, surface)
+        body = conceal(body, _hidden(visit.look, visit.viewer))
+        packed, coding = pack(body, request.headers.get("accept-encoding", ""))
+        return Response(packed, media_type=media, headers=headers | coding)
 
     def _refusal(self, request: Request, form: str, status: int, message: str) -> Response:
         if form != "html":

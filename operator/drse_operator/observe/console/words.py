@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from markupsafe import Markup
 
@@ -91,6 +92,7 @@ def many(count: int, word: str, plural: str = "") -> str:
     return f"{count:,} {word if count == 1 else plural or word + 's'}"
 
 
+@lru_cache(256)
 def model_of(product: str) -> str:
     """A product's name as short as people say it: ``H100 80GB``, ``MI300X``."""
     short = product.replace("_", " ").replace("-SXM4-", " ").replace("-PCIe-", " ")

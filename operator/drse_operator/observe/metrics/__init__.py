@@ -51,6 +51,9 @@ class Metrics:
         self.mismatches = counter(catalogue.MISMATCHES, registry)
         self.api_errors = counter(catalogue.API_ERRORS, registry)
         self.scaling_actions = counter(catalogue.SCALING_ACTIONS, registry)
+        self.writes_pending = gauge(catalogue.WRITES_PENDING, registry)
+        self.eta_error = histogram(catalogue.ETA_ERROR, registry)
+        self.eta_slips = counter(catalogue.ETA_SLIPS, registry)
         self._decided = Decided(registry)
         self._told = {
             EventReason.BIND_TIMEOUT: counter(catalogue.GANG_TIMEOUTS, registry),
@@ -73,7 +76,9 @@ class Metrics:
     def take_plan(self, snapshot: Snapshot, plan: Plan, usage: Usage, now: float) -> None:
         """Remember what a pass saw and decided."""
         self._decided.take(snapshot, plan, now)
-        self._picture.take(LastPass(snapshot, plan, usage, now))
+        for queue in snapshot.queues:
+            self.eta_slips.labels(queue)
+        self._picture.take(LastPass(snapshot, plan, usage, now, self._decided.promised(plan)))
 
     def take_events(self, events: Iterable[Event]) -> None:
         """Count what is told about jobs, where it is a failure that a person may want to count."""

@@ -71,6 +71,11 @@ _WAIT_BUCKETS = (
     *(_HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY),
 )
 
+#: How much later than told, by how much earlier (negative) to how much later. A histogram keeps the sign and
+#: gives any quantile over any window and all instances; quantiles made by the operator could not be added up.
+_OFF = (_MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, _DAY)
+_OFF_BUCKETS = (*(-off for off in reversed(_OFF)), 0.0, *_OFF)
+
 # -- the process -------------------------------------------------------------------------------------------
 
 BUILD_INFO = _gauge("drse_build_info", "1, with the operator's version.", "version", scope=Scope.INSTANCE)
@@ -88,6 +93,11 @@ PASS_FAILURES = _counter(
 )
 API_ERRORS = _counter("drse_api_errors", "Requests to the API server that failed for good.", "reason")
 LAST_PLAN = _gauge("drse_last_plan_timestamp_seconds", "When the last pass was made, as Unix time.")
+WRITES_PENDING = _gauge(
+    "drse_writes_pending_jobs",
+    "Jobs whose status or objects are being written or wait to be.",
+    scope=Scope.INSTANCE,
+)
 SNAPSHOT_AGE = _gauge("drse_snapshot_age_seconds", "Age of the picture that these numbers were made from.")
 
 # -- decisions ---------------------------------------------------------------------------------------------
@@ -104,7 +114,13 @@ JOB_WAIT = _histogram(
     _WAIT_BUCKETS,
     "queue",
 )
-PREEMPTIONS = _counter("drse_preemptions", "Replicas that were taken away, by the queue that lost.", "queue")
+PREEMPTIONS = _counter(
+    "drse_preemptions",
+    "Replicas that were taken away, by the queue that lost: for a HigherPriority in it, or a "
+    "GuaranteeReclaimed by another.",
+    "queue",
+    "reason",
+)
 LOST_GPU_SECONDS = _counter(
     "drse_lost_gpu_seconds", "GPU-seconds that preempted replicas had run, by the queue that lost.", "queue"
 )
@@ -208,6 +224,18 @@ UNSCHEDULABLE_JOBS = _gauge(
     "queue",
     "reason",
 )
+QUEUE_WAIT_TARGET = _gauge(
+    "drse_queue_wait_target_seconds",
+    "Longest wait that the queue is meant to have (spec.waitTarget); absent without one.",
+    "queue",
+)
+FLOW_SERVICE = _gauge(
+    "drse_flow_service_seconds",
+    "Service per weight that a flow has come to, in seconds of the whole cluster: its finish tag. While it "
+    "has work waiting it grows by what it is given; one that was idle is lifted to where the others are.",
+    "queue",
+    "type",
+)
 FLOW_LAG = _gauge(
     "drse_flow_lag_seconds",
     "Service per weight by which a waiting flow is behind the waiting flow that has had most.",
@@ -223,6 +251,29 @@ ETA_COVERAGE = _gauge(
     "drse_eta_coverage_ratio", "Share of the queue's jobs that started by the p90 they were told.", "queue"
 )
 ETA_JUDGED = _gauge("drse_eta_judged_jobs", "Jobs that the coverage is made of.", "queue")
+ETA_ERROR = _histogram(
+    "drse_eta_error_seconds",
+    "How much later jobs started than the p50 they were told first; negative when earlier.",
+    _OFF_BUCKETS,
+    "queue",
+)
+ETA_SLIPS = _counter(
+    "drse_eta_slips",
+    "Times that a p90 which a job had been told moved later by more than a minute and a tenth of the wait.",
+    "queue",
+)
+RESERVATION_START = _gauge(
+    "drse_reservation_start_timestamp_seconds",
+    "When the GPUs that are kept for a job are expected to be free, as Unix time.",
+    *JOB,
+    "queue",
+)
+RESERVATION_DELAY = _gauge(
+    "drse_reservation_delay_seconds",
+    "How much later that is than this leader first expected it; negative when earlier.",
+    *JOB,
+    "queue",
+)
 
 # -- jobs --------------------------------------------------------------------------------------------------
 
@@ -236,6 +287,8 @@ JOB_PER_REPLICA = _gauge("drse_job_gpus_per_replica", "GPUs of one replica.", *J
 JOB_ETA = _gauge(
     "drse_job_eta_seconds", "Time until the job is expected to start.", *JOB, "queue", "quantile"
 )
+JOB_FAILURES = _gauge("drse_job_failures", "Attempts of a job that have failed so far.", *JOB)
+JOB_PREEMPTIONS = _gauge("drse_job_preemptions", "How often GPUs were taken back from a job so far.", *JOB)
 LOAD = _gauge("drse_load", "Load that the last scaling decision saw, in GPU-equivalents.", *JOB)
 SCALING_CURRENT = _gauge("drse_scaling_current_gpus", "GPUs of the ready replicas of a scaled job.", *JOB)
 SCALING_WANTED = _gauge(
@@ -245,6 +298,11 @@ SCALING_WANTED = _gauge(
     "mode",
 )
 SCALING_GRANTED = _gauge("drse_scaling_granted_gpus", "GPUs that a scaled job has been given.", *JOB)
+SCALING_LEAD = _gauge(
+    "drse_scaling_lead_seconds",
+    "How far ahead growth looks: the horizon of the job, or what its replicas take to start if longer.",
+    *JOB,
+)
 SCALING_FROZEN = _gauge("drse_scaling_frozen", "1 while a job's scaling is frozen.", *JOB, "reason")
 
 

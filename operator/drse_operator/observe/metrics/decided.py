@@ -6,9 +6,12 @@ from prometheus_client import CollectorRegistry
 
 from drse_operator.admission.decisions import Plan, Release, ReleaseReason
 from drse_operator.admission.snapshot import Job, Snapshot
-from drse_operator.api.reasons import WaitReason
+from drse_operator.api.reasons import StateReason, WaitReason
 from drse_operator.observe.metrics import catalogue
 from drse_operator.observe.metrics.exposition import counter, histogram
+
+#: First promises of jobs without a reservation that are remembered before those of jobs gone are dropped.
+_PROMISES = 1000
 
 
 class Decided:
@@ -21,6 +24,7 @@ class Decided:
         self._lost = counter(catalogue.LOST_GPU_SECONDS, registry)
         self._reasons: dict[str, WaitReason] = {}
         self._admitted: set[str] = set()
+        self._promised: dict[str, float] = {}
 
     def take(self, snapshot: Snapshot, plan: Plan, now: float) -> None:
         """One pass at ``now`` (seconds since the epoch)."""
@@ -29,8 +33,10 @@ class Decided:
             alive = {job.uid for job in snapshot.jobs}
             self._reasons = {uid: reason for uid, reason in self._reasons.items() if uid in alive}
         for queue in snapshot.queues:
-            self._preemptions.labels(queue)
+            for reason in (StateReason.HIGHER_PRIORITY, StateReason.GUARANTEE_RECLAIMED):
+                self._preemptions.labels(queue, reason.value)
             self._lost.labels(queue)
+        self._promise(snapshot, plan)
         if not plan.assign and not plan.release:
             return
         jobs = snapshot.by_uid
@@ -43,7 +49,21 @@ class Decided:
                 self._take_assign(job, now)
         for release in plan.release:
             if (job := jobs.get(release.uid)) is not None:
-                self._take_release(job, release, now)
+                self._take_release(snapshot, job, release, now)
+
+    def promised(self, plan: Plan) -> dict[str, float]:
+        """When GPUs that are kept for a job were first expected to be free, by uid."""
+        return {reserved.uid: self._promised[reserved.uid] for reserved in plan.reserved}
+
+    def _promise(self, snapshot: Snapshot, plan: Plan) -> None:
+        """A reservation that comes and goes is still the first promise, until the job starts."""
+        for assign in plan.assign:
+            self._promised.pop(assign.uid, None)
+        for reserved in plan.reserved:
+            self._promised.setdefault(reserved.uid, reserved.start)
+        if len(self._promised) > 2 * len(plan.reserved) + _PROMISES:
+            alive = snapshot.by_uid
+            self._promised = {uid: start for uid, start in self._promised.items() if uid in alive}
 
     def _take_waits(self, plan: Plan) -> None:
         """A wait is decided when a job begins to wait or when the reason changes."""
@@ -60,11 +80,14 @@ class Decided:
             self._admitted.add(job.uid)
             self._waited.labels(job.queue).observe(max(0.0, now - job.queued_at))
 
-    def _take_release(self, job: Job, release: Release, now: float) -> None:
+    def _take_release(self, snapshot: Snapshot, job: Job, release: Release, now: float) -> None:
         self._decisions.labels("Release", release.reason.value).inc()
         if release.reason is not ReleaseReason.PREEMPTED:
             return
-        self._preemptions.labels(job.queue).inc(len(release.replicas))
+        taker = next((other for other in snapshot.jobs if other.key == release.taker), None)
+        same = taker is None or taker.queue == job.queue
+        reason = StateReason.HIGHER_PRIORITY if same else StateReason.GUARANTEE_RECLAIMED
+        self._preemptions.labels(job.queue, reason.value).inc(len(release.replicas))
         for holding in job.holdings:
             since = holding.since if holding.since is not None else job.started_at
             if holding.replica in release.replicas and since is not None:

@@ -43,6 +43,7 @@ def _phases(out: Exposition, jobs: Iterable[Job]) -> None:
 def _sizes(out: Exposition, jobs: Iterable[Job]) -> None:
     gpus, replicas = out.new(catalogue.JOB_GPUS), out.new(catalogue.JOB_REPLICAS)
     ready, wanted = out.new(catalogue.JOB_READY), out.new(catalogue.JOB_WANTED)
+    failures, preemptions = out.new(catalogue.JOB_FAILURES), out.new(catalogue.JOB_PREEMPTIONS)
     target, per_replica = out.new(catalogue.JOB_TARGET), out.new(catalogue.JOB_PER_REPLICA)
     for job in jobs:
         spec, status = job.spec, job.status
@@ -52,6 +53,8 @@ def _sizes(out: Exposition, jobs: Iterable[Job]) -> None:
         gpus(labels, status.gpus)
         replicas(labels, status.replicas)
         ready(labels, status.ready_replicas)
+        failures(labels, status.failures)
+        preemptions(labels, status.preemptions)
         wanted(labels, max(0, wanted_replicas(spec, status) - len(status.succeeded_replicas)))
         if status.gpus_per_replica:
             per_replica(labels, status.gpus_per_replica)
@@ -74,7 +77,7 @@ def _etas(out: Exposition, waiting: Iterable[Job], now: float) -> None:
 def _scaling(out: Exposition, holders: Iterable[Job]) -> None:
     load, frozen = out.new(catalogue.LOAD), out.new(catalogue.SCALING_FROZEN)
     current, granted = out.new(catalogue.SCALING_CURRENT), out.new(catalogue.SCALING_GRANTED)
-    wanted = out.new(catalogue.SCALING_WANTED)
+    wanted, lead = out.new(catalogue.SCALING_WANTED), out.new(catalogue.SCALING_LEAD)
     for job in holders:
         scaled = _scaled(job)
         each = job.status.gpus_per_replica
@@ -86,6 +89,8 @@ def _scaling(out: Exposition, holders: Iterable[Job]) -> None:
         granted(labels, job.status.gpus)
         if scaling.desired_replicas is not None:
             wanted((*labels, spec.scaling.mode), scaling.desired_replicas * each)
+        if scaling.lead_seconds is not None:
+            lead(labels, scaling.lead_seconds)
         if scaling.load is not None:
             load(labels, scaling.load)
         for condition in job.status.conditions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from drse_operator.admission.decisions import Plan
@@ -17,12 +17,16 @@ from drse_operator.workloads.observed import Job
 
 @dataclass(frozen=True, slots=True)
 class LastPass:
-    """What the last pass saw and decided, at ``now`` (seconds since the epoch)."""
+    """What the last pass saw and decided, at ``now`` (seconds since the epoch).
+
+    ``promised`` is when GPUs that are kept for a job were first expected to be free, by uid.
+    """
 
     snapshot: Snapshot
     plan: Plan
     usage: Usage
     now: float
+    promised: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from drse_operator.admission.snapshot import FlowKey, Queue
+from drse_operator.admission.snapshot import Queue
 from drse_operator.cluster.parse import QueueObject
 from drse_operator.observe.metrics import catalogue
 from drse_operator.observe.metrics.exposition import Exposition
@@ -35,7 +35,8 @@ def queue_series(out: Exposition, jobs: JobsNow, last: LastPass) -> None:
     share = out.new(catalogue.QUEUE_FAIR_SHARE)
     for name, gpus in fair_shares(capacity, claimants).items():
         share((name,), gpus)
-    out.set(catalogue.FLOW_LAG, _lags(last))
+    _flows(out, last)
+    _reservations(out, last)
 
 
 def _spec(out: Exposition, queues: list[Queue]) -> None:
@@ -49,11 +50,14 @@ def _spec(out: Exposition, queues: list[Queue]) -> None:
 
 
 def standing_series(out: Exposition, queues: Iterable[QueueObject]) -> None:
-    """What the statuses of the queues say of fairness, and of starts that were told."""
+    """What the queues are meant to be, and what their statuses say of fairness and of starts that were
+    told."""
     used, coverage = out.new(catalogue.FAIRNESS_BOUND_USED), out.new(catalogue.ETA_COVERAGE)
-    judged = out.new(catalogue.ETA_JUDGED)
+    judged, target = out.new(catalogue.ETA_JUDGED), out.new(catalogue.QUEUE_WAIT_TARGET)
     for queue in queues:
         labels, status = (queue.name,), queue.status
+        if queue.spec is not None and queue.spec.wait_target_seconds is not None:
+            target(labels, queue.spec.wait_target_seconds)
         if status.fairness_bound_used is not None:
             used(labels, status.fairness_bound_used)
         if status.told is not None and status.told.judged:
@@ -99,10 +103,23 @@ def _stuck(jobs: JobsNow, last: LastPass) -> Counter[tuple[str, ...]]:
     return Counter((jobs.stuck | refused).values())
 
 
-def _lags(last: LastPass) -> dict[tuple[str, ...], float]:
-    """How far each waiting flow's finish tag is behind the largest of those that wait."""
-    tags: dict[FlowKey, float] = {
-        key: flow.finish for key, flow in last.plan.memory.flows.items() if flow.waiting
-    }
-    ahead = max(tags.values(), default=0.0)
-    return {(key.queue, key.task_type.value): ahead - tag for key, tag in tags.items()}
+def _flows(out: Exposition, last: LastPass) -> None:
+    """What flows have come to, and how far each waiting one is behind the largest of those that wait."""
+    service, lag = out.new(catalogue.FLOW_SERVICE), out.new(catalogue.FLOW_LAG)
+    flows = last.plan.memory.flows
+    ahead = max((flow.finish for flow in flows.values() if flow.waiting), default=0.0)
+    for key, flow in flows.items():
+        labels = (key.queue, key.task_type.value)
+        service(labels, flow.finish)
+        if flow.waiting:
+            lag(labels, ahead - flow.finish)
+
+
+def _reservations(out: Exposition, last: LastPass) -> None:
+    """For whom GPUs are kept, and how much later they will be free than was first expected."""
+    start, delay = out.new(catalogue.RESERVATION_START), out.new(catalogue.RESERVATION_DELAY)
+    for reserved in last.plan.reserved:
+        job = last.snapshot.by_uid.get(reserved.uid)
+        labels = (reserved.key.name, reserved.key.namespace, "" if job is None else job.queue)
+        start(labels, reserved.start)
+        delay(labels, reserved.start - last.promised.get(reserved.uid, reserved.start))

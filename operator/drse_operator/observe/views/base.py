@@ -9,14 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from pydantic.alias_generators import to_camel
 
 
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def rfc3339(moment: datetime) -> str:
+    """A time in UTC with whole seconds. Several times faster than ``strftime``: exports have thousands."""
+    return f"{moment.isoformat()[:19]}Z"
 
 
 #: A time in UTC; RFC 3339 with whole seconds on the wire, as Kubernetes writes times.
 Instant = Annotated[
     datetime,
-    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from drse_operator.api.base import API_VERSION
@@ -13,7 +13,11 @@ from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.gpuqueue import GPUQueueSpec
 from drse_operator.api.keys import JobKey
 from drse_operator.cluster.world import World
+from drse_operator.observe.views.documents import DocumentError, read_documents, read_value
 from drse_operator.observe.views.fork import Change, PutJob, PutQueue
+
+#: Names of objects, as the API server takes them (RFC 1123 subdomains).
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 class ChangeError(Exception):
@@ -23,19 +27,32 @@ class ChangeError(Exception):
 def parse_documents(text: str, source: str) -> list[dict[str, Any]]:
     """DeepSeekJobs and GPUQueues in YAML; ``source`` names it in errors. Raises ChangeError."""
     try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        raise ChangeError(f"{source} cannot be read as YAML: {error}") from error
+        documents = read_documents(text)
+    except DocumentError as error:
+        raise ChangeError(f"{source} {error}") from error
     for document in documents:
         if not isinstance(document, dict) or document.get("apiVersion") != API_VERSION:
             raise ChangeError(
                 f"{source} holds something else than DeepSeekJobs and GPUQueues of {API_VERSION}"
             )
-        if not (document.get("metadata") or {}).get("name"):
-            raise ChangeError(f"{source} holds a {document.get('kind')} without metadata.name: give it one")
+        _check_metadata(document, source)
     if not documents:
         raise ChangeError(f"{source} is empty")
     return documents
+
+
+def _check_metadata(document: dict[str, Any], source: str) -> None:
+    """Names are those that the API server would take."""
+    kind, metadata = document.get("kind"), document.get("metadata") or {}
+    if not isinstance(metadata, dict) or not metadata.get("name"):
+        raise ChangeError(f"{source} holds a {kind} without metadata.name: give it one")
+    for field in ("name", "namespace"):
+        value = metadata.get(field, "x")
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise ChangeError(
+                f"{source} holds a {kind} whose metadata.{field} is no name: take lower case letters, digits "
+                "and hyphens"
+            )
 
 
 def parse_changes(text: str, source: str, namespace: str) -> Iterator[Change]:
@@ -70,7 +87,7 @@ def settings(world: World, texts: Sequence[str], namespace: str) -> list[Change]
                 f"cannot read --set {text}: write queue.NAME.FIELD=VALUE or job.NAME.FIELD=VALUE"
             )
         spec = specs.setdefault((kind, name), _current(world, kind, name, namespace))
-        _put(spec, fields.split("."), yaml.safe_load(value))
+        _put(spec, fields.split("."), _value(text, value))
     changes: list[Change] = []
     for (kind, name), spec in specs.items():
         if kind == "queue":
@@ -79,6 +96,13 @@ def settings(world: World, texts: Sequence[str], namespace: str) -> list[Change]
             key = _key(name, namespace)
             changes.append(PutJob(key, _job_spec(str(key), spec)))
     return changes
+
+
+def _value(text: str, value: str) -> Any:
+    try:
+        return read_value(value)
+    except DocumentError as error:
+        raise ChangeError(f"cannot read --set {text}: the value {error}") from error
 
 
 def _current(world: World, kind: str, name: str, namespace: str) -> dict[str, Any]:

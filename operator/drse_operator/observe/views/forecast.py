@@ -38,6 +38,7 @@ class ForecastRow(Row):
     coverage_ratio: float | None = Field(description="Share of loads that stayed at or below their P90.")
     mode: str = Field(description="Off, Recommend or Auto.")
     state: str = Field(description="State of the forecast; Unreachable when the forecaster did not answer.")
+    state_reason: str = Field(description="Why the forecast is in that state; empty when it is not known.")
     reason: str = Field(description="Typed reason of the last scaling decision.")
     says: str = Field(description="The last scaling decision, or why there is none.")
     model: str | None = Field(description="Which forecasting model spoke.")
@@ -58,7 +59,7 @@ def forecast(
     """Jobs with scaling on, or known to the forecaster. ``trouble`` says why ``forecasts`` is missing."""
     known = {} if forecasts is None else {(f.namespace, f.name): f for f in forecasts.forecasts}
     rows = []
-    for job in sorted(scene.world.all_jobs(), key=lambda j: j.key):
+    for job in sorted(scene.world.all_jobs(), key=lambda j: (j.key.namespace, j.key.name)):
         found = known.get((job.key.namespace, job.key.name))
         scales = job.spec is not None and job.spec.scaling.mode is not ScalingMode.OFF
         if where.shows(job) and scene.may_name(job.key) and (scales or found is not None):
@@ -93,6 +94,7 @@ def _row(job: Job, found: JobForecast | None, answered: bool) -> ForecastRow:
         coverage_ratio=None if found is None else found.coverage,
         mode="" if job.spec is None else job.spec.scaling.mode,
         state=str(found.state) if found is not None else "Unknown" if answered else "Unreachable",
+        state_reason="" if found is None else found.reason,
         reason="" if scaling is None else scaling.reason,
         says=says,
         model=None if found is None else found.model,

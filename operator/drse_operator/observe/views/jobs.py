@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import Field
@@ -59,15 +60,41 @@ class JobReport(Report):
     hidden_gpus: int = Field(default=0, description="GPUs that these hold.")
 
 
-def jobs(scene: Scene, where: Where = EVERYWHERE, holding_only: bool = False) -> JobReport:
-    """The jobs that ``where`` shows; with ``holding_only`` those that hold GPUs."""
+@dataclass(frozen=True, slots=True)
+class KnownRow:
+    """A row and all that it was made from, but for the time."""
+
+    job: Job
+    wait: Waiting | None
+    free_at: datetime | None
+    row: JobRow
+
+
+#: Rows by uid, kept by whoever looks again and again.
+Known = dict[str, KnownRow]
+
+
+def jobs(
+    scene: Scene, where: Where = EVERYWHERE, holding_only: bool = False, known: Known | None = None
+) -> JobReport:
+    """The jobs that ``where`` shows; with ``holding_only`` those that hold GPUs.
+
+    ``known`` are the rows of an earlier look, and afterwards those of this one: of thousands of jobs few
+    change between two looks.
+    """
     shown = [
         job
         for job in scene.world.all_jobs()
         if where.shows(job) and (job.status.assignments or not holding_only)
     ]
-    named = sorted((job for job in shown if scene.may_name(job.key)), key=lambda job: job.key)
-    rows = tuple(_row(scene, job) for job in named)
+    named = sorted(
+        (job for job in shown if scene.may_name(job.key)), key=lambda job: (job.key.namespace, job.key.name)
+    )
+    made = {job.uid: _known_row(scene, job, (known or {}).get(job.uid)) for job in named}
+    rows = tuple(made[job.uid].row for job in named)
+    if known is not None:
+        known.clear()
+        known.update(made)
     held = sum(a.count for job in shown for a in job.status.assignments)
     return JobReport(
         as_of=instant(scene.now),
@@ -78,10 +105,37 @@ def jobs(scene: Scene, where: Where = EVERYWHERE, holding_only: bool = False) ->
     )
 
 
-def _row(scene: Scene, job: Job) -> JobRow:
-    spec, status, wait = job.spec, job.status, scene.waits.get(job.uid)
-    ends = [free_at(scene, job, replica) for replica in {a.replica for a in status.assignments}]
-    known = [end for end in ends if end is not None]
+def seen_by(report: JobReport, namespaces: frozenset[str]) -> JobReport:
+    """The report for a reader to whom only jobs of these namespaces may be named."""
+    rows = tuple(row for row in report.items if row.namespace in namespaces)
+    held = sum(row.gpus for row in report.items)
+    hidden = {
+        "items": rows,
+        "hidden_jobs": len(report.items) - len(rows),
+        "hidden_gpus": held - sum(row.gpus for row in rows),
+    }
+    return report.model_copy(update=hidden)
+
+
+def _known_row(scene: Scene, job: Job, before: KnownRow | None) -> KnownRow:
+    """The row of a job; only its wait has gone on where nothing else is otherwise."""
+    wait = scene.waits.get(job.uid)
+    ends = [free_at(scene, job, replica) for replica in {a.replica for a in job.status.assignments}]
+    end = max((end for end in ends if end is not None), default=None)
+    if before is None or before.job is not job or before.wait != wait or before.free_at != end:
+        return KnownRow(job, wait, end, _row(scene, job, wait, end))
+    if wait is None:
+        return before
+    row = before.row.model_copy(update={"waited_seconds": _waited(scene, job)})
+    return KnownRow(job, wait, end, row)
+
+
+def _waited(scene: Scene, job: Job) -> float:
+    return max(0.0, scene.now - queued(job))
+
+
+def _row(scene: Scene, job: Job, wait: Waiting | None, end: datetime | None) -> JobRow:
+    spec, status = job.spec, job.status
     told = None if wait is None else scene.told(job.uid)
     return JobRow(
         namespace=job.key.namespace,
@@ -102,10 +156,10 @@ def _row(scene: Scene, job: Job) -> JobRow:
         load=None if status.scaling is None else status.scaling.load,
         queued_at=instant(queued(job)),
         started_at=_moment(status.start_time),
-        free_at=max(known) if known else None,
+        free_at=end,
         finished_at=_moment(status.completion_time),
         created=instant(job.created),
-        waited_seconds=None if wait is None else max(0.0, scene.now - queued(job)),
+        waited_seconds=None if wait is None else _waited(scene, job),
         eta_p50=instant_or_none(None if told is None else told.p50),
         eta_p90=instant_or_none(None if told is None else told.p90),
         must_act=_must_act(job, wait),

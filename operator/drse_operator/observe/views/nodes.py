@@ -10,7 +10,7 @@ from pydantic import Field
 from drse_operator.api.enums import TopologyScope
 from drse_operator.cluster.devices import domains
 from drse_operator.observe.views.base import Report, Row, instant
-from drse_operator.observe.views.gpus import GpuRow, GpuState, count_by_state, gpus
+from drse_operator.observe.views.gpus import GpuReport, GpuRow, GpuState, count_by_state, gpus
 from drse_operator.observe.views.scene import EVERYWHERE, Scene
 
 #: A held GPU that is used less than this counts as idle.
@@ -27,6 +27,9 @@ class NodeRow(Row):
     held: int
     foreign: int = Field(description="Held by pods or claims that DRSE did not make.")
     out_of_service: int
+    largest_block_gpus: int = Field(
+        description="GPUs that one worker could be given there now: free, and not reserved by a waiting job."
+    )
     held_idle: int | None = Field(description="Held GPUs used less than 5 %; null when not measured.")
     jobs: int = Field(description="Jobs that hold GPUs of the node.")
     nvlink_domain: str | None
@@ -41,19 +44,32 @@ class NodeReport(Report):
     items: tuple[NodeRow, ...]
 
 
-def nodes(scene: Scene, use: Mapping[str, float] | None = None) -> NodeReport:
-    """All nodes with GPUs. ``use`` is utilisation (0..1) by UUID."""
+def nodes(scene: Scene, use: Mapping[str, float] | None = None, found: GpuReport | None = None) -> NodeReport:
+    """All nodes with GPUs. ``use`` is utilisation (0..1) by UUID; ``found`` are the scene's GPUs, where they
+    have been worked out already."""
     holders = Counter(
         node for job in scene.world.all_jobs() for node in {a.node for a in job.status.assignments}
     )
+    reserved = _reserved(scene)
     groups: dict[tuple[str, str], list[GpuRow]] = defaultdict(list)
-    for row in gpus(scene, EVERYWHERE, use=use).items:
+    for row in (gpus(scene, EVERYWHERE, use=use) if found is None else found).items:
         groups[row.node, row.product].append(row)
-    rows = tuple(_row(scene, rows, holders, use is not None) for rows in groups.values())
+    rows = tuple(_row(scene, rows, holders, reserved[key], use is not None) for key, rows in groups.items())
     return NodeReport(as_of=instant(scene.now), unread=scene.unread, items=rows)
 
 
-def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], measured: bool) -> NodeRow:
+def _reserved(scene: Scene) -> Counter[tuple[str, str]]:
+    """GPUs that waiting jobs have reserved, by node and product; none where the planner cannot be asked."""
+    reserved: Counter[tuple[str, str]] = Counter()
+    if scene.complete:
+        for reservation in scene.settled.outcome.reservations.values():
+            for pool, holds in reservation.parts:
+                for node, count in holds.items():
+                    reserved[node, pool.kind.product] += count
+    return reserved
+
+
+def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], reserved: int, measured: bool) -> NodeRow:
     first = rows[0]
     node = scene.world.nodes.get("", first.node)
     places = {} if node is None else domains(node)
@@ -66,6 +82,7 @@ def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], measured: bool
         held=states[GpuState.HELD],
         foreign=states[GpuState.FOREIGN],
         out_of_service=states[GpuState.OUT_OF_SERVICE],
+        largest_block_gpus=max(0, states[GpuState.FREE] - reserved),
         held_idle=held_idle(rows) if measured else None,
         jobs=holders[first.node],
         nvlink_domain=places.get(TopologyScope.NVLINK_DOMAIN),

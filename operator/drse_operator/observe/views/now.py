@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from drse_operator.observe.views.base import Report, instant
-from drse_operator.observe.views.gpus import GpuState, count_by_state, gpus
+from drse_operator.observe.views.gpus import GpuReport, GpuState, count_by_state, gpus
 from drse_operator.observe.views.nodes import held_idle
 from drse_operator.observe.views.queue import must_act, queued
 from drse_operator.observe.views.scene import EVERYWHERE, Scene
@@ -29,9 +29,10 @@ class NowReport(Report):
     oldest_wait_seconds: float | None
 
 
-def now(scene: Scene, use: Mapping[str, float] | None = None) -> NowReport:
-    """The figures of the whole cluster. ``use`` is utilisation (0..1) by UUID."""
-    rows = gpus(scene, EVERYWHERE, use=use).items
+def now(scene: Scene, use: Mapping[str, float] | None = None, found: GpuReport | None = None) -> NowReport:
+    """The figures of the whole cluster. ``use`` is utilisation (0..1) by UUID; ``found`` are its GPUs, where
+    they have been worked out already."""
+    rows = (gpus(scene, EVERYWHERE, use=use) if found is None else found).items
     states = count_by_state(rows)
     waits = scene.waits.values()
     return NowReport(

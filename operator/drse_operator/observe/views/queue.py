@@ -12,8 +12,21 @@ from drse_operator.observe.views.base import Instant, Report, Row, instant, inst
 from drse_operator.observe.views.scene import EVERYWHERE, Scene, Waiting, Where, queue_of
 from drse_operator.workloads.observed import Job
 
+#: What only somebody who acts can clear; asked of thousands of jobs for every look.
+_MUST_ACT = frozenset(reason.value for reason in WaitReason if reason.user_must_act)
 #: Expected starts are worked out for so many of each queue where the operator has not told them.
 _FORETOLD = 20
+
+
+class EtaMove(Row):
+    """An expected start that was told, and what became of it."""
+
+    at: Instant = Field(description="When the new start was told.")
+    was_p50: Instant = Field(description="p50 as it was told until then.")
+    was_p90: Instant = Field(description="p90 as it was told until then.")
+    seconds: float = Field(description="How much later the p50 is now; negative when it is earlier.")
+    reason: str = Field(description="Typed reason of the move, see the API reference.")
+    says: str = Field(description="The cause in words.")
 
 
 class QueueRow(Row):
@@ -34,6 +47,7 @@ class QueueRow(Row):
     waited_seconds: float = Field(description="Time since then.")
     eta_p50: Instant | None = Field(description="As likely earlier as later than this.")
     eta_p90: Instant | None = Field(description="Nine in ten start before this.")
+    moved: EtaMove | None = Field(description="Last move of the expected start; null while there was none.")
 
 
 class QueueReport(Report):
@@ -71,6 +85,7 @@ def queue(scene: Scene, where: Where = EVERYWHERE) -> QueueReport:
                 waited_seconds=round(max(0.0, scene.now - queued_at), 1),
                 eta_p50=instant_or_none(None if eta is None else eta.p50),
                 eta_p90=instant_or_none(None if eta is None else eta.p90),
+                moved=moved(job),
             )
         )
     return QueueReport(
@@ -87,9 +102,25 @@ def queued(job: Job) -> float:
     return times.from_wire_or(job.status.queued_at, job.created)
 
 
+def moved(job: Job) -> EtaMove | None:
+    """The last move of the start that the operator has told, as it has written it."""
+    eta = None if job.status.queue is None else job.status.queue.eta
+    if eta is None or eta.p50 is None or eta.moved is None:
+        return None
+    was = times.from_wire(eta.moved.p50)
+    return EtaMove(
+        at=instant(times.from_wire(eta.moved.at)),
+        was_p50=instant(was),
+        was_p90=instant(times.from_wire(eta.moved.p90)),
+        seconds=times.from_wire(eta.p50) - was,
+        reason=eta.moved.reason,
+        says=eta.moved.message,
+    )
+
+
 def must_act(reason: str) -> bool:
     """Whether somebody has to act before the wait can end; False for words of a newer operator."""
-    return reason in set(WaitReason) and WaitReason(reason).user_must_act
+    return reason in _MUST_ACT
 
 
 def _foretold(waits: list[Waiting]) -> list[str]:

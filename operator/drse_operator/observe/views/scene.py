@@ -197,7 +197,9 @@ def queue_of(job: Job) -> str:
 def written(world: World) -> dict[str, Waiting]:
     """Why jobs wait, by uid, as the operator last wrote it, in the order of their turns."""
     found = [wait for job in world.all_jobs() if (wait := _written(job)) is not None]
-    found.sort(key=lambda w: (queue_of(w.job), w.position or sys.maxsize, w.job.key))
+    found.sort(
+        key=lambda w: (queue_of(w.job), w.position or sys.maxsize, w.job.key.namespace, w.job.key.name)
+    )
     return {wait.job.uid: wait for wait in found}
 
 

@@ -39,10 +39,23 @@ class ShareRow(Row):
     last_grant: Instant | None = Field(description="Latest promise of GPUs that its jobs still hold.")
 
 
+class FlowRow(Row):
+    """A flow: the jobs of one task type in a queue. Fairness is kept between flows."""
+
+    queue: str
+    task_type: str
+    waiting: bool = Field(description="Whether it had work waiting when this was written.")
+    finish_tag: float = Field(description="Service given, in cluster-seconds / weight; the lowest goes next.")
+    lag: float | None = Field(
+        description="Its tag behind the highest of the flows that wait; null when it does not wait."
+    )
+
+
 class ShareReport(Report):
     """Queues by name."""
 
     items: tuple[ShareRow, ...]
+    flows: tuple[FlowRow, ...] = Field(description="Flows by queue and task type, as last written.")
     capacity_gpus: int | None = Field(description="Healthy GPUs on nodes that take work.")
 
 
@@ -53,6 +66,7 @@ def share(scene: Scene, queue: str | None = None) -> ShareReport:
     specs = {q.name: q.spec for q in scene.world.queues.values() if q.spec is not None}
     claimants = {name: Claimant(spec.weight, _demand(spec, own[name])) for name, spec in specs.items()}
     fair = {} if capacity is None else fair_shares(capacity, claimants)
+    granted = _last_grants(scene)
     rows = tuple(
         ShareRow(
             queue=name,
@@ -68,12 +82,34 @@ def share(scene: Scene, queue: str | None = None) -> ShareReport:
             waiting_gpus=own[name]["waiting_gpus"],
             running_jobs=own[name]["running_jobs"],
             bound_used_ratio=_bound_used(scene, name),
-            last_grant=instant_or_none(_last_grant(scene, name)),
+            last_grant=instant_or_none(granted.get(name)),
         )
         for name, spec in sorted(specs.items())
         if queue in (None, name)
     )
-    return ShareReport(as_of=instant(scene.now), unread=scene.unread, items=rows, capacity_gpus=capacity)
+    return ShareReport(
+        as_of=instant(scene.now),
+        unread=scene.unread,
+        items=rows,
+        flows=_flows(scene, queue),
+        capacity_gpus=capacity,
+    )
+
+
+def _flows(scene: Scene, queue: str | None) -> tuple[FlowRow, ...]:
+    every = [(q.name, flow) for q in scene.world.queues.values() for flow in q.status.flows]
+    ahead = max((float(flow.finish) for _, flow in every if flow.waiting), default=0.0)
+    return tuple(
+        FlowRow(
+            queue=name,
+            task_type=flow.task_type,
+            waiting=flow.waiting,
+            finish_tag=round(float(flow.finish), 3),
+            lag=round(ahead - float(flow.finish), 3) if flow.waiting else None,
+        )
+        for name, flow in sorted(every, key=lambda item: (item[0], item[1].task_type))
+        if queue in (None, name)
+    )
 
 
 def _demand(spec: GPUQueueSpec, own: Counter[str]) -> float:
@@ -85,11 +121,15 @@ def _from_jobs(scene: Scene) -> dict[str, Counter[str]]:
     """Held and waiting, counted from the jobs themselves."""
     own: dict[str, Counter[str]] = defaultdict(Counter)
     for job in scene.world.all_jobs():
-        held = sum(a.count for a in job.status.assignments)
-        own[queue_of(job)].update(held=held, running_jobs=int(held > 0))
+        if job.status.assignments:
+            counts = own[queue_of(job)]
+            counts["held"] += sum(a.count for a in job.status.assignments)
+            counts["running_jobs"] += 1
     for wait in scene.waits.values():
-        runnable = 0 if must_act(wait.reason) else wait.gpus
-        own[queue_of(wait.job)].update(waiting_jobs=1, waiting_gpus=wait.gpus, runnable_gpus=runnable)
+        counts = own[queue_of(wait.job)]
+        counts["waiting_jobs"] += 1
+        counts["waiting_gpus"] += wait.gpus
+        counts["runnable_gpus"] += 0 if must_act(wait.reason) else wait.gpus
     return own
 
 
@@ -112,11 +152,11 @@ def _bound_used(scene: Scene, queue: str) -> float | None:
     return None if found is None else found.status.fairness_bound_used
 
 
-def _last_grant(scene: Scene, queue: str) -> float | None:
-    since = [
-        times.from_wire(a.since)
-        for job in scene.world.all_jobs()
-        if queue_of(job) == queue
-        for a in job.status.assignments
-    ]
-    return max(since, default=None)
+def _last_grants(scene: Scene) -> dict[str, float]:
+    """When a promise that is still held was last made, by queue."""
+    latest: dict[str, float] = {}
+    for job in scene.world.all_jobs():
+        if job.status.assignments:
+            since, name = max(times.from_wire(a.since) for a in job.status.assignments), queue_of(job)
+            latest[name] = max(latest.get(name, since), since)
+    return latest

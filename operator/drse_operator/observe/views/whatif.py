@@ -18,13 +18,16 @@ from drse_operator.admission.decisions import Assign, ReleaseReason
 from drse_operator.admission.eta import forward
 from drse_operator.api.keys import JobKey
 from drse_operator.observe.views.base import Instant, Report, Row, instant, instant_or_none
-from drse_operator.observe.views.fork import Change, PutJob, fork
+from drse_operator.observe.views.fork import Change, PutJob, PutQueue, fork
 from drse_operator.observe.views.queue import must_act
 from drse_operator.observe.views.scene import Scene
+from drse_operator.observe.views.share import share
 from drse_operator.workloads.observed import Job
 
 #: Starts that move by less than this are not told (seconds): the forward run is no more exact.
 _SAME = 60.0
+#: Fair shares that differ by less are not told (GPUs).
+_SAME_GPUS = 0.1
 #: Waiting jobs whose starts are compared, the first by queue and turn: a forward run to the last of thousands
 #: takes long and says little.
 _WATCHED = 200
@@ -82,10 +85,24 @@ class Shift(Row):
     loses_gpus: bool = Field(description="Whether it would lose GPUs that it holds now.")
 
 
+class ShareShift(Row):
+    """A queue whose settings or fair share the change touches. Null where there is no such queue."""
+
+    queue: str
+    weight_now: int | None
+    weight_then: int | None
+    fair_gpus_now: float | None = Field(description="Fair share of the cluster's GPUs as things are.")
+    fair_gpus_then: float | None = Field(description="Fair share with the change.")
+    held_gpus: int = Field(description="GPUs that its jobs hold now.")
+
+
 class WhatIfReport(Report):
     """Answers for the jobs asked about, and what changes for others."""
 
     items: tuple[Answer, ...]
+    shares: tuple[ShareShift, ...] = Field(
+        default=(), description="Queues whose settings or fair share would be others."
+    )
     shifts: tuple[Shift, ...]
     hidden_shifts: int = Field(default=0, description="Jobs touched that may not be named to the reader.")
 
@@ -117,6 +134,7 @@ def whatif(scene: Scene, changes: Sequence[Change]) -> WhatIfReport:
     return WhatIfReport(
         as_of=instant(scene.now),
         items=answers,
+        shares=_share_shifts(scene, then, {c.name for c in changes if isinstance(c, PutQueue)}),
         shifts=named,
         hidden_shifts=len(shifts) - len(named),
     )
@@ -227,6 +245,29 @@ def _shifts(
 def _endless(now: Scene, then: Scene, uid: str) -> bool:
     """Whether the job can start in neither, for reasons that time does not clear."""
     return all((wait := s.waits.get(uid)) is not None and must_act(wait.reason) for s in (now, then))
+
+
+def _share_shifts(now: Scene, then: Scene, asked: set[str]) -> tuple[ShareShift, ...]:
+    """Queues that were asked about, and those whose fair share moves by a tenth of a GPU or more."""
+    before = {row.queue: row for row in share(now).items}
+    after = {row.queue: row for row in share(then).items}
+    found = []
+    for name in sorted({*before, *after}):
+        first, second = before.get(name), after.get(name)
+        fair_now = None if first is None else first.fair_gpus
+        fair_then = None if second is None else second.fair_gpus
+        if name in asked or abs((fair_then or 0.0) - (fair_now or 0.0)) >= _SAME_GPUS:
+            found.append(
+                ShareShift(
+                    queue=name,
+                    weight_now=None if first is None else first.weight,
+                    weight_then=None if second is None else second.weight,
+                    fair_gpus_now=fair_now,
+                    fair_gpus_then=fair_then,
+                    held_gpus=0 if first is None else first.held_gpus,
+                )
+            )
+    return tuple(found)
 
 
 def _losers(now: Scene, then: Scene) -> set[str]:

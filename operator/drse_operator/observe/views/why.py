@@ -10,7 +10,7 @@ from drse_operator.admission.snapshot import Job as Asking
 from drse_operator.api.keys import JobKey
 from drse_operator.observe.views.base import Instant, Report, Row, instant, instant_or_none
 from drse_operator.observe.views.gpus import free_at
-from drse_operator.observe.views.queue import must_act, queued
+from drse_operator.observe.views.queue import EtaMove, moved, must_act, queued
 from drse_operator.observe.views.scene import Scene, Waiting, queue_of
 from drse_operator.observe.views.suggestions import Suggestion, suggestions
 from drse_operator.observe.views.whatif import victims_of
@@ -78,6 +78,7 @@ class WhyReport(Report):
     waited_seconds: float
     eta_p50: Instant | None
     eta_p90: Instant | None
+    moved: EtaMove | None = Field(description="Last move of the expected start; null while there was none.")
     eta_judged: int = Field(description="Jobs of the queue that were told a start and have started.")
     eta_kept_ratio: float | None = Field(description="Share of them that started within the range told.")
     room: tuple[Room, ...]
@@ -118,6 +119,7 @@ def why(scene: Scene, key: JobKey, suggest: bool = True) -> WhyReport:
         waited_seconds=0.0 if wait is None else round(max(0.0, scene.now - queued_at), 1),
         eta_p50=instant_or_none(None if eta is None else eta.p50),
         eta_p90=instant_or_none(None if eta is None else eta.p90),
+        moved=None if eta is None else moved(job),
         eta_judged=judged,
         eta_kept_ratio=kept,
         room=_room(scene, asking) if waits and asking is not None else (),

@@ -21,6 +21,11 @@ def bar(value: float, most: float, cls: str = "bar-fill", width: float = 64.0) -
     )
 
 
+def beside(drawn: Markup, text: str) -> Markup:
+    """A bar with its number, which takes the same room in each row, so that bars begin below each other."""
+    return Markup('{} <span class="fig">{}</span>').format(drawn, text)
+
+
 def load(value: float | None, p90: float | None, capacity: float, width: float = 84.0) -> Markup:
     """Load within capacity, with a mark where the P90 of the forecast lies."""
     if value is None or capacity <= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 
 from markupsafe import Markup
 
@@ -16,6 +17,14 @@ ROW = 26.0
 _STEPS = (60, 300, 600, 1800, 3600, 2 * 3600, 4 * 3600, 6 * 3600, 12 * 3600, 86_400, 2 * 86_400, 7 * 86_400)
 
 
+class Slot(Enum):
+    """Where in its lane a bar lies: top and height."""
+
+    WHOLE = (6.0, 14.0)
+    UPPER = (5.0, 7.0)
+    LOWER = (14.0, 7.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A span in seconds since the epoch; without an end it goes on beyond the drawing."""
@@ -24,6 +33,7 @@ class Bar:
     end: float | None
     cls: str
     title: str
+    slot: Slot = Slot.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,8 @@ def _lane(lane: Lane, begin: float, finish: float, now: float) -> Markup:
                 tip,
                 x=f"{svg.number(x)}%",
                 width=f"{svg.number(wide)}%",
-                y=6.0,
-                height=14.0,
+                y=bar.slot.value[0],
+                height=bar.slot.value[1],
                 cls=bar.cls,
             )
         )

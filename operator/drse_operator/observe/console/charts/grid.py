@@ -23,6 +23,15 @@ STEP = CELL + GAP
 
 
 @dataclass(frozen=True, slots=True)
+class Square:
+    """A GPU's square; between the two halves stands what a request says of it."""
+
+    gpu: GpuRow
+    head: str
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStrip:
     """The squares of one node."""
 
@@ -39,49 +48,49 @@ class Rack:
     nodes: tuple[NodeStrip, ...]
 
 
-def racks(
-    nodes: Sequence[NodeRow],
-    gpus: Iterable[GpuRow],
-    shade: Callable[[GpuRow], str],
-    lit: Callable[[GpuRow], bool],
-) -> tuple[Rack, ...]:
-    """The grid. ``shade`` gives a GPU's class, ``lit`` is false for those that are to step back."""
-    by_node: dict[tuple[str, str], list[GpuRow]] = {}
+Squares = Mapping[tuple[str, str], Sequence[Square]]
+
+
+def squares(gpus: Iterable[GpuRow], shade: Callable[[GpuRow], str]) -> Squares:
+    """The squares of all GPUs by node and product. ``shade`` gives a GPU's class."""
+    found: dict[tuple[str, str], list[Square]] = {}
     for gpu in gpus:
-        by_node.setdefault((gpu.node, gpu.product), []).append(gpu)
+        strip = found.setdefault((gpu.node, gpu.product), [])
+        for _ in range(gpu.count):
+            strip.append(_square(gpu, len(strip) * STEP, shade(gpu)))
+    return found
+
+
+def racks(nodes: Sequence[NodeRow], drawn: Squares, lit: Callable[[GpuRow], bool] | None) -> tuple[Rack, ...]:
+    """The grid. GPUs that are not ``lit`` step back; None lights all."""
     ordered = sorted(nodes, key=lambda n: (n.zone or "", n.rack or ""))
     found = []
     for (zone, rack), members in groupby(ordered, key=lambda n: (n.zone or "", n.rack or "")):
-        strips = [
-            NodeStrip(node, _strip(by_node.get((node.node, node.product), []), shade, lit))
-            for node in members
-        ]
+        strips = [NodeStrip(node, _strip(drawn.get((node.node, node.product), ()), lit)) for node in members]
         found.append(Rack(zone, rack, tuple(strips)))
     return tuple(found)
 
 
-def _strip(gpus: Sequence[GpuRow], shade: Callable[[GpuRow], str], lit: Callable[[GpuRow], bool]) -> Markup:
-    squares: list[str] = []
-    for gpu in gpus:
-        for _ in range(gpu.count):
-            squares.append(_square(gpu, len(squares) * STEP, shade(gpu) + ("" if lit(gpu) else " dim")))
-    width = max(STEP, len(squares) * STEP) - GAP
-    return svg.drawing(width, CELL, Markup("".join(squares)), cls="squares")
+def _strip(strip: Sequence[Square], lit: Callable[[GpuRow], bool] | None) -> Markup:
+    parts = [
+        square.head + ("" if lit is None or lit(square.gpu) else " dim") + square.tail for square in strip
+    ]
+    width = max(STEP, len(strip) * STEP) - GAP
+    return svg.drawing(width, CELL, Markup("".join(parts)), cls="squares")
 
 
-def _square(gpu: GpuRow, x: float, cls: str) -> str:
+def _square(gpu: GpuRow, x: float, cls: str) -> Square:
     """Written out in one go: there are thousands on a page."""
     side = CELL - 1
-    square = (
-        f'<rect x="{x + 0.5:g}" y="0.5" width="{side:g}" height="{side:g}" class="gpu {cls}">'
-        f"<title>{escape(_tip(gpu))}</title></rect>"
-    )
+    head = f'<rect x="{x + 0.5:g}" y="0.5" width="{side:g}" height="{side:g}" class="gpu {cls}'
+    tail = f'"><title>{escape(_tip(gpu))}</title></rect>'
     if gpu.state is GpuState.OUT_OF_SERVICE:
         left, right, far = f"{x + 3:g}", f"{x + CELL - 3:g}", f"{CELL - 3:g}"
-        square += f'<path d="M{left} 3L{right} {far}M{right} 3L{left} {far}" class="cross"/>'
+        tail += f'<path d="M{left} 3L{right} {far}M{right} 3L{left} {far}" class="cross"/>'
     if gpu.job is None:
-        return square
-    return f'<a href="{escape(job_path(gpu.namespace or "", gpu.job))}" tabindex="-1">{square}</a>'
+        return Square(gpu, head, tail)
+    link = escape(job_path(gpu.namespace or "", gpu.job))
+    return Square(gpu, f'<a href="{link}" tabindex="-1">{head}', f"{tail}</a>")
 
 
 def _tip(gpu: GpuRow) -> str:

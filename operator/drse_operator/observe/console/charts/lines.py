@@ -39,27 +39,45 @@ class Chart:
 
 
 def day(series: Series) -> Chart | None:
-    """GPUs held and used as areas under all GPUs, and GPUs waited for as a line; None without history."""
+    """GPUs used, held and free as areas on top of each other, and GPUs waited for as a line; None without
+    history. Used is part of held, and that of all: each area hides the lower part of the one before."""
     if not series.times or "Held" not in series.lines:
         return None
     top = nice(max((v for line in series.lines.values() for v in line if not math.isnan(v)), default=1.0))
     frame = _Frame(series.times[0], series.times[-1], top)
     parts = list(frame.rules())
-    for name, cls in (("Held", "area-held"), ("Used", "area-used")):
+    for name, cls in (("All", "area-free"), ("Held", "area-held"), ("Used", "area-used")):
         if name in series.lines:
             parts.append(frame.area(series.times, series.lines[name], cls))
     for name, cls in (("All", "line-all"), ("Waiting", "line-waiting")):
         if name in series.lines:
             parts.append(frame.line(series.times, series.lines[name], cls))
     legend = (
-        ("area-used", "used"),
-        ("area-held", "held"),
-        ("line-all", "all"),
+        ("area-used", "held and used"),
+        ("area-held", "held, not used"),
+        ("area-free", "not held"),
         ("line-waiting", "waited for"),
     )
     label = "GPUs held, used and waited for over the last day"
     drawn = svg.drawing(WIDTH, HEIGHT, *parts, cls="chart", label=label, stretch=True)
     return Chart(drawn, frame.left(), frame.hours(), legend)
+
+
+def spark(series: Series, width: float = 96.0, height: float = 16.0) -> Markup:
+    """How a figure went, from its lowest to its highest. Decoration: the figure stands beside it."""
+    values = next(iter(series.lines.values()), ())
+    known = [value for value in values if not math.isnan(value)]
+    if len(known) < 2:
+        return Markup("")
+    low, span = min(known), max(known) - min(known)
+    step = width / (len(values) - 1)
+    points = [
+        None
+        if math.isnan(value)
+        else (i * step, height - 2 - ((value - low) / span if span else 0.0) * (height - 4))
+        for i, value in enumerate(values)
+    ]
+    return svg.drawing(width, height, svg.path(points, "spark-line"), cls="spark")
 
 
 def fan(row: ForecastRow, past: Series | None, now: float) -> Chart | None:
@@ -110,8 +128,11 @@ def nice(value: float) -> float:
     )
 
 
-def axis(ticks: Iterable[Tick]) -> Markup:
-    """Labels below a drawing that stretches: placed in percent, so that the letters keep their form."""
+def axis(ticks: Iterable[Tick], cls: str = "axis many") -> Markup:
+    """Labels below a drawing that stretches: placed in percent, so that the letters keep their form.
+
+    Of ``many`` every other one is left out where there is little room.
+    """
     words = [
         svg.element(
             "text",
@@ -122,7 +143,7 @@ def axis(ticks: Iterable[Tick]) -> Markup:
         )
         for tick in ticks
     ]
-    return svg.element("svg", *words, cls="axis", width="100%", height=16.0, aria_hidden="true")
+    return svg.element("svg", *words, cls=cls, width="100%", height=16.0, aria_hidden="true")
 
 
 class _Frame:
@@ -187,5 +208,5 @@ class _Frame:
         if here > 14:
             ticks.insert(0, Tick(f"{round((now - self._first) / 60)} min ago", 0))
         if here < 90:
-            ticks.append(Tick(f"in {round((self._last - now) / 60)} min", 100))
-        return axis(ticks)
+            ticks.append(Tick(f"+{round((self._last - now) / 60)} min", 100))
+        return axis(ticks, "axis")

@@ -19,10 +19,10 @@ _BAR = 14.0
 WIDTH = 640.0
 
 
-def waterfall(rows: Sequence[ShareRow], capacity: int, colours: Mapping[str, int]) -> Markup:
-    """One line for each queue, and what nobody holds last."""
+def waterfall(rows: Sequence[ShareRow], free: int, colours: Mapping[str, int]) -> Markup:
+    """One line for each queue, and the ``free`` GPUs last."""
     held = sum(row.held_gpus for row in rows)
-    scale = WIDTH / max(1, capacity, held)
+    scale = WIDTH / max(1, held + free)
     parts: list[Markup] = []
     x = 0.0
     for i, row in enumerate(rows):
@@ -33,7 +33,6 @@ def waterfall(rows: Sequence[ShareRow], capacity: int, colours: Mapping[str, int
         if row.held_gpus and i + 1 < len(rows):
             parts.append(svg.element("line", x1=end, x2=end, y1=y + _BAR, y2=y + ROW, cls="drop"))
         x = end
-    free = max(0, capacity - held)
     y = len(rows) * ROW + (ROW - _BAR) / 2
     parts.append(svg.rectangle(x, y, free * scale, _BAR, "free", f"{free} GPUs free"))
     label = "; ".join(f"{r.queue} holds {r.held_gpus} of {r.guaranteed_gpus} guaranteed" for r in rows)

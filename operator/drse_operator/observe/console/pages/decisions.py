@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 from markupsafe import Markup
 
+from drse_operator.observe.console.address import part
 from drse_operator.observe.console.charts import bars
 from drse_operator.observe.console.pages.page import Page, Visit, command, job_link, queue_chip
 from drse_operator.observe.console.tables import Column, Table, show
@@ -34,14 +36,24 @@ def badge(kind: str) -> Markup:
     )
 
 
+def identity(row: DecisionRow) -> str:
+    """Names a decision for good."""
+    return f"{row.at:%Y%m%dT%H%M%SZ}.{row.kind}.{row.namespace}.{row.job}.{row.reason}"
+
+
+def path(row: DecisionRow) -> str:
+    """Link to a decision's page."""
+    return f"/decisions/{part(identity(row))}"
+
+
 def page(visit: Visit) -> Page:
     """The page."""
     report, address = visit.sight.decisions, visit.address
     hours = dict(_SINCE).get(address.get("since"))
-    rows = tuple(
-        row for row in report.items if hours is None or (visit.now - row.at).total_seconds() <= hours * 3600
+    oldest = None if hours is None else visit.now - timedelta(hours=hours)
+    shown = show(
+        _table(visit), report.items, address, lambda row: oldest is None or row.at >= oldest, visit.sight
     )
-    shown = show(_table(visit), rows, address)
     reasons = Counter((row.kind, row.reason) for row in shown.rows).most_common(8)
     most = max((count for _, count in reasons), default=1)
     return Page(
@@ -104,8 +116,8 @@ def _table(visit: Visit) -> Table[DecisionRow]:
                 filter=True,
             ),
             Column("gpus", "GPUs", lambda r: r.gpus, number=True),
-            Column("reason", "Reason", lambda r: r.reason, filter=True),
-            Column("by", "For", lambda r: r.by, _by, note="The job that it was done for"),
+            Column("reason", "Reason", lambda r: r.reason, _reason, filter=True),
+            Column("by", "For", lambda r: r.by, taker, note="The job that it was done for", optional=True),
             Column("effect", "Effect", lambda r: r.effect, wide=True),
             Column(
                 "numbers",
@@ -115,13 +127,20 @@ def _table(visit: Visit) -> Table[DecisionRow]:
                 wide=True,
             ),
         ),
-        key=lambda r: f"{r.at.timestamp():.0f}/{r.kind}/{r.namespace}/{r.job}/{r.reason}",
+        key=identity,
         order="-time",
+        href=path,
         search=lambda r: f"{r.kind} {r.namespace}/{r.job} {r.queue} {r.reason} {r.by} {r.effect}",
     )
 
 
-def _by(row: DecisionRow) -> Markup:
+def _reason(row: DecisionRow) -> str:
+    """The reason, where it says more than the kind."""
+    return NOTHING if _SAME.get(row.kind) == row.reason else row.reason
+
+
+def taker(row: DecisionRow) -> Markup:
+    """The job that it was done for."""
     if "/" not in row.by:
         return Markup('<span class="muted">{}</span>').format(row.by or NOTHING)
     namespace, _, job = row.by.partition("/")
@@ -131,12 +150,13 @@ def _by(row: DecisionRow) -> Markup:
 def _numbers(row: DecisionRow) -> Markup:
     """Names without their units, figures with them."""
     return Markup(" ").join(
-        Markup('<span class="figure"><span class="muted">{}</span> {}</span>').format(*_figure(name, value))
+        Markup('<span class="figure"><span class="muted">{}</span> {}</span>').format(*figure(name, value))
         for name, value in row.numbers.items()
     )
 
 
-def _figure(name: str, value: float) -> tuple[str, str]:
+def figure(name: str, value: float) -> tuple[str, str]:
+    """A number behind a decision: its name without the unit, and the figure with it."""
     for suffix, words in (("_cluster_seconds", "cluster-s"), ("_gpus", "GPUs"), ("_seconds", "")):
         if name.endswith(suffix):
             figure = span(value) if suffix == "_seconds" else f"{amount(value, 2)} {words}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
 from drse_operator.observe.console.address import job_path
 from drse_operator.observe.console.charts import bars, lines
 from drse_operator.observe.console.pages.page import Page, Visit, job_link, state
-from drse_operator.observe.console.tables import Column, Table, show
-from drse_operator.observe.console.words import NOTHING, fixed, percent
+from drse_operator.observe.console.tables import Column, Table, figures, show
+from drse_operator.observe.console.words import NOTHING, fixed, many, percent
 from drse_operator.observe.views.forecast import ForecastRow
 
 #: Fans that are drawn at once.
@@ -21,14 +22,16 @@ def page(visit: Visit) -> Page:
     """The page."""
     sight = visit.sight
     report = sight.forecast
-    shown = show(_table(), report.items, visit.address, _kept(visit.address.get("view")))
+    shown = show(_table(), report.items, visit.address, _kept(visit.address.get("view")), sight)
     chosen = visit.address.get("job")
     rows = [r for r in shown.rows if f"{r.namespace}/{r.job}" == chosen] or list(shown.rows)
     charts: list[tuple[ForecastRow, Markup, lines.Chart, str]] = []
     for row in rows:
+        if len(charts) == _FANS:
+            break
         past = sight.around.loads.get((row.namespace, row.job))
         chart = lines.fan(row, past, visit.look.scene.now)
-        if chart is not None and len(charts) < _FANS:
+        if chart is not None:
             charts.append((row, job_link(row.namespace, row.job), chart, trust(row)))
     need = sum(row.p90 or row.load or 0.0 for row in report.items)
     tabs = [
@@ -53,6 +56,7 @@ def page(visit: Visit) -> Page:
         command="drse forecast -A",
         table=shown,
         values={
+            "verdict": verdict(report.items, report.forecaster),
             "charts": charts,
             "tabs": tabs,
             "need": need,
@@ -62,7 +66,6 @@ def page(visit: Visit) -> Page:
             ),
             "skilled": sum(row.skill_ratio is not None and row.skill_ratio < 1 for row in report.items),
             "judged": sum(row.skill_ratio is not None for row in report.items),
-            "forecaster": report.forecaster,
             "answered": report.forecaster == "Answered",
         },
     )
@@ -71,7 +74,8 @@ def page(visit: Visit) -> Page:
 def trust(row: ForecastRow) -> str:
     """One sentence: is it worth trusting."""
     if row.state != "Ready":
-        return f"No forecast: {row.state}. Scaling follows the load alone, or stands still."
+        why = f": {row.state_reason}" if row.state_reason else ""
+        return f"No forecast ({row.state}{why}). Scaling follows the load alone, or stands still."
     if row.skill_ratio is None:
         return "Not judged yet: too little history for a backtest."
     better = (1 - row.skill_ratio) * 100
@@ -83,6 +87,28 @@ def trust(row: ForecastRow) -> str:
     return f"No better than the last value, so that is what it says{covered}."
 
 
+def verdict(rows: Sequence[ForecastRow], forecaster: str) -> str:
+    """Whether the forecasts are worth trusting, with the numbers that say so."""
+    if forecaster != "Answered":
+        return f"No forecasts are known ({forecaster}): scaling follows the load alone."
+    judged = [row for row in rows if row.state == "Ready" and row.skill_ratio is not None]
+    if not judged:
+        return "Nothing can be said yet: no forecast has enough history for a backtest."
+    better = [row for row in judged if row.skill_ratio is not None and row.skill_ratio < 1]
+    parts = [f"Worth trusting for {len(better)} of {many(len(judged), 'job')}"]
+    if better:
+        gain = 1 - statistics.median(row.skill_ratio or 0.0 for row in better)
+        parts[0] += f": 10 minutes ahead their error is {percent(gain)} below that of the last value (median)"
+    covered = [row.coverage_ratio for row in judged if row.coverage_ratio is not None]
+    if covered:
+        parts.append(f"{percent(statistics.mean(covered))} of loads stayed below P90, where 90 % is the aim")
+    if len(better) < len(judged):
+        parts.append("where it is no better, the last value is used instead")
+    if silent := sum(row.state not in ("Ready", "Unknown") for row in rows):
+        parts.append(f"{many(silent, 'job has', 'jobs have')} no usable forecast now")
+    return "; ".join(parts) + "."
+
+
 def _kept(view: str) -> Callable[[ForecastRow], bool]:
     views: dict[str, Callable[[ForecastRow], bool]] = {
         "growing": lambda r: r.wanted_gpus is not None and r.wanted_gpus > r.capacity_gpus,
@@ -92,10 +118,15 @@ def _kept(view: str) -> Callable[[ForecastRow], bool]:
     return views.get(view, lambda r: True)
 
 
+def _says(row: ForecastRow) -> str:
+    """Why it is frozen where it is, else what scaling last decided."""
+    return row.state_reason if row.state_reason and row.state not in ("Ready", "Unknown") else row.says
+
+
 def _table() -> Table[ForecastRow]:
     def load(row: ForecastRow) -> Markup:
-        drawn = bars.load(row.load, row.p90, float(max(row.capacity_gpus, 1)))
-        return Markup("{} {}").format(drawn, fixed(row.load))
+        drawn = bars.load(row.load, row.p90, float(max(row.capacity_gpus, 1)), 56.0)
+        return bars.beside(drawn, fixed(row.load))
 
     def wanted(row: ForecastRow) -> Markup:
         if row.wanted_gpus is None:
@@ -125,39 +156,18 @@ def _table() -> Table[ForecastRow]:
                 unit="GPUs",
                 note="The bar ends at what is held; the mark is P90",
             ),
-            Column(
-                "p5",
-                "+5 min",
-                lambda r: r.p50_at_5_minutes,
-                lambda r: fixed(r.p50_at_5_minutes),
-                number=True,
-                unit="P50",
-            ),
-            Column(
-                "p10",
-                "+10 min",
-                lambda r: r.p50_at_10_minutes,
-                lambda r: fixed(r.p50_at_10_minutes),
-                number=True,
-                unit="P50",
-            ),
-            Column(
-                "p90",
-                "Highest",
-                lambda r: r.p90,
-                lambda r: fixed(r.p90),
-                number=True,
-                unit="P90",
-                note="Highest P90 up to the job's horizon",
+            figures("p5", "+5 min", lambda r: r.p50_at_5_minutes, unit="P50"),
+            figures("p10", "+10 min", lambda r: r.p50_at_10_minutes, unit="P50"),
+            figures(
+                "p90", "Highest", lambda r: r.p90, unit="P90", note="Highest P90 up to the job's horizon"
             ),
             Column("held", "Held", lambda r: r.capacity_gpus, number=True, unit="GPUs"),
             Column("wanted", "Wanted", lambda r: r.wanted_gpus, wanted, number=True, unit="GPUs"),
-            Column(
+            figures(
                 "skill",
                 "Skill",
                 lambda r: r.skill_ratio,
-                lambda r: fixed(r.skill_ratio, 2),
-                number=True,
+                digits=2,
                 note="Error of the forecast / error of the last value, 10 minutes ahead: below 1 is better",
             ),
             Column(
@@ -167,9 +177,9 @@ def _table() -> Table[ForecastRow]:
                 lambda r: percent(r.coverage_ratio),
                 number=True,
             ),
-            Column("mode", "Mode", lambda r: r.mode, filter=True),
+            Column("mode", "Mode", lambda r: r.mode, filter=True, optional=True),
             Column("state", "Forecast", lambda r: r.state, lambda r: state(r.state), filter=True),
-            Column("says", "Says", lambda r: r.says, wide=True),
+            Column("says", "Says", _says, wide=True),
             Column("reason", "Reason", lambda r: r.reason, filter=True, optional=True),
             Column("model", "Model", lambda r: r.model, filter=True, optional=True),
         ),

@@ -31,10 +31,11 @@ def page(visit: Visit) -> Page:
     sight, address = visit.sight, visit.address
     report = sight.gpus
     table = _table(visit)
-    shown = show(table, report.items, address, _kept(visit))
-    colour = address.get("colour", "queue")
+    shown = show(table, report.items, address, _kept(visit), sight)
+    colour = address.get("colour") if address.get("colour") in dict(SHADES) else "queue"
     shade = {"state": grid.by_state, "use": grid.by_use}.get(colour, grid.by_queue(visit.look.colours))
-    lit_keys = {table.key(row) for row in shown.rows}
+    squares = sight.once(("squares", colour), lambda: grid.squares(report.items, shade))
+    found = {table.key(row) for row in shown.rows}
     everything = len(shown.rows) == len(report.items)
     nodes = _nodes(visit)
     return Page(
@@ -45,14 +46,12 @@ def page(visit: Visit) -> Page:
         command=_command(visit),
         table=shown,
         values={
-            "racks": grid.racks(
-                nodes, report.items, shade, lambda row: everything or table.key(row) in lit_keys
-            ),
+            "racks": grid.racks(nodes, squares, None if everything else lambda row: table.key(row) in found),
             "shades": [
                 (title, address.with_(colour=key if key != "queue" else None).href, key == colour)
                 for key, title in SHADES
             ],
-            "colour": colour if colour in dict(SHADES) else "queue",
+            "colour": colour,
             "states": count_by_state(report.items),
             "GpuState": GpuState,
             "free_blocks": _blocks(nodes),
@@ -99,9 +98,8 @@ def _table(visit: Visit) -> Table[GpuRow]:
     def use(row: GpuRow) -> Markup:
         if row.utilisation_ratio is None:
             return Markup(NOTHING)
-        return Markup("{} {}").format(
-            bars.bar(row.utilisation_ratio, 1.0, "bar-fill", 48.0), percent(row.utilisation_ratio)
-        )
+        drawn = bars.bar(row.utilisation_ratio, 1.0, "bar-fill", 48.0)
+        return bars.beside(drawn, percent(row.utilisation_ratio))
 
     def node(row: GpuRow) -> Markup:
         return Markup('<a href="{}">{}</a>').format(address.plus("node", row.node).href, row.node)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 from pydantic import Field
 
+from drse_operator.observe.console.charts import lines
 from drse_operator.observe.console.look import Source
 from drse_operator.observe.console.pages.page import Page, Visit
-from drse_operator.observe.console.words import NOTHING, ago, amount, percent, span
+from drse_operator.observe.console.words import NOTHING, ago, amount, many, percent, span
 from drse_operator.observe.views.base import Instant, Row, instant, instant_or_none
 
 #: A Lease that was not renewed for so long has no holder any more (seconds).
@@ -29,6 +31,7 @@ class HealthDocument(Row):
     """The page as JSON."""
 
     as_of: Instant
+    verdict: str = Field(description="Whether DRSE is well, in a sentence.")
     checks: tuple[CheckRow, ...]
     heard: Instant = Field(description="When the API server last answered.")
 
@@ -81,21 +84,67 @@ _FIGURES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether DRSE is well. ``state`` is Good, Watch or Act."""
+
+    state: str
+    says: str
+
+
+#: The figure that is good in the middle.
+_TOLD, _TOLD_KEY = "Starts as told", "eta_coverage_ratio"
+
+
+def checks(visit: Visit) -> tuple[CheckRow, ...]:
+    """Everything that is looked at."""
+    return (*_process(visit), *_figures(visit), *_sources(visit))
+
+
+def verdict(visit: Visit, rows: Sequence[CheckRow]) -> Verdict:
+    """The checks and alerts in a sentence: what needs a person, else by which numbers all is well."""
+    alerts = (visit.sight.around.alerts or ()) if visit.sight.everything else ()
+    by_state = {word: [row for row in rows if row.state == word] for word in ("Act", "Watch", "Unknown")}
+    critical = [alert.name for alert in alerts if alert.severity == "critical"]
+    if by_state["Act"] or critical:
+        names = [f"{row.name} ({row.value})" for row in by_state["Act"]] + critical
+        return Verdict("Act", f"DRSE needs a person: {', '.join(names)}.")
+    known = {row.name: row.value for row in rows if row.state != "Unknown"}
+    facts = [f"{known['Leader']} leads"]
+    if "Last plan" in known:
+        facts.append(f"it last planned {known['Last plan']} ago")
+    if "Plan time, p99" in known:
+        facts.append(f"a plan takes {known['Plan time, p99']} at most (p99)")
+    if by_state["Watch"]:
+        facts.append("to watch: " + ", ".join(f"{row.name} ({row.value})" for row in by_state["Watch"]))
+    if alerts:
+        firing = ", ".join(sorted({alert.name for alert in alerts}))
+        facts.append(f"{many(len(alerts), 'alert')} firing ({firing})")
+    if by_state["Unknown"]:
+        facts.append(f"{many(len(by_state['Unknown']), 'figure is', 'figures are')} not known")
+    quiet = not by_state["Watch"] and not alerts
+    return Verdict("Good" if quiet else "Watch", f"DRSE is well: {'; '.join(facts)}.")
+
+
 def page(visit: Visit) -> Page:
     """The page."""
-    rows = (*_process(visit), *_figures(visit), *_sources(visit))
+    rows = checks(visit)
+    whole = verdict(visit, rows)
     alerts = visit.sight.around.alerts if visit.sight.everything else ()
     return Page(
         template="health.html",
         title="Health",
         topics=("health", "use"),
-        document=HealthDocument(as_of=visit.now, checks=rows, heard=instant(visit.look.heard)),
+        document=HealthDocument(
+            as_of=visit.now, verdict=whole.says, checks=rows, heard=instant(visit.look.heard)
+        ),
         command="drse doctor",
         values={
-            "checks": [(row, _shape(row.state)) for row in rows],
+            "versions": ", ".join(visit.sight.around.versions),
+            "verdict": whole,
+            "badge": shape(whole.state, ""),
+            "checks": [(row, shape(row.state), _spark(visit, row.name)) for row in rows],
             "alerts": alerts,
-            "act": [row for row in rows if row.state == "Act"],
-            "unknown": sum(row.state == "Unknown" for row in rows),
             "sources": [
                 (s, ago(instant_or_none(s.answered), visit.now))
                 for s in sorted(visit.sight.around.sources, key=lambda s: s.name)
@@ -104,13 +153,16 @@ def page(visit: Visit) -> Page:
     )
 
 
-def _shape(word: str) -> Markup:
-    shape, tone = {
+def shape(word: str, label: str | None = None) -> Markup:
+    """The state of a check as a word with its shape; ``label`` stands instead of the word."""
+    drawn, tone = {
         "Good": ("full", "tone-good"),
         "Watch": ("half", "tone-half"),
         "Act": ("cross", "act"),
     }.get(word, ("hollow", "tone-hollow"))
-    return Markup('<span class="state {}"><span class="shape {}"></span>{}</span>').format(tone, shape, word)
+    return Markup('<span class="state {}"><span class="shape {}"></span>{}</span>').format(
+        tone, drawn, word if label is None else label
+    )
 
 
 def _process(visit: Visit) -> tuple[CheckRow, ...]:
@@ -135,6 +187,13 @@ def _process(visit: Visit) -> tuple[CheckRow, ...]:
     )
 
 
+def _spark(visit: Visit, name: str) -> Markup:
+    """How the figure went, where that is known."""
+    key = next((figure.key for figure in _FIGURES if figure.name == name), _TOLD_KEY if name == _TOLD else "")
+    series = visit.sight.around.trends.get(key)
+    return Markup("") if series is None else lines.spark(series)
+
+
 def _figures(visit: Visit) -> tuple[CheckRow, ...]:
     known, rows = visit.sight.around.metrics, []
     for figure in _FIGURES:
@@ -143,11 +202,11 @@ def _figures(visit: Visit) -> tuple[CheckRow, ...]:
         if value is not None:
             word = "Act" if value >= figure.act else "Watch" if value >= figure.watch else "Good"
         rows.append(CheckRow(name=figure.name, state=word, value=_text(value, figure.text), says=figure.says))
-    covered = known.get("eta_coverage_ratio")
+    covered = known.get(_TOLD_KEY)
     good = covered is not None and 0.8 <= covered <= 0.97
     rows.append(
         CheckRow(
-            name="Starts as told",
+            name=_TOLD,
             state="Unknown" if covered is None else "Good" if good else "Watch",
             value=percent(covered),
             says="Jobs that started by the p90 they were told; 80 to 97 % is well calibrated.",
@@ -174,7 +233,8 @@ def _sources(visit: Visit) -> tuple[CheckRow, ...]:
             if key in without:
                 rows.append(CheckRow(name=title, state="Unknown", value="not asked", says=without[key]))
             continue
-        says = source.trouble or f"Asked at {source.address}."
+        at = f"Asked at {source.address}." if visit.sight.everything else "Asked regularly."
+        says = source.trouble or at
         rows.append(
             CheckRow(
                 name=title,

@@ -19,10 +19,12 @@ from drse_operator.observe.console.pages.page import (
     Visit,
     command,
     job_link,
+    move,
     queue_chip,
     state,
 )
 from drse_operator.observe.console.words import at, model_of, percent, span, until
+from drse_operator.observe.journal import DecisionKind
 from drse_operator.observe.views.base import Instant, Row, instant
 from drse_operator.observe.views.decisions import DecisionRow
 from drse_operator.observe.views.forecast import ForecastRow
@@ -57,6 +59,16 @@ class JobDocument(Row):
     events: tuple[EventRow, ...] | None = Field(description="Null when they could not be read.")
     spec: dict[str, object] | None
     status: dict[str, object]
+
+
+#: Spans of the strip of a job's life: class and word.
+_SPANS = (
+    ("span-wait", "waits"),
+    ("span-start", "starts"),
+    ("span-run", "runs"),
+    ("span-ahead", "expected to run"),
+    ("span-eta", "expected start"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,7 @@ def page(visit: Visit, namespace: str, name: str, events: tuple[EventRow, ...] |
             "starts": until(report.eta_p50, report.eta_p90, visit.now),
             "waited": span(report.waited_seconds),
             "told": _told(visit, row.queue),
+            "moved": None if report.moved is None else move(visit, report.moved),
             "rooms": [(r, model_of(r.product)) for r in report.room],
             "holders": [
                 (job_link(h.namespace, h.job), h.gpus, ", ".join(h.nodes), at(h.free_at, visit.now))
@@ -117,15 +130,26 @@ def page(visit: Visit, namespace: str, name: str, events: tuple[EventRow, ...] |
             "suggest_href": visit.address.with_(suggest="yes").href,
             "steps": _steps(visit, job),
             "strip": _strip(visit, job),
+            "spans": _SPANS,
             "gpus": [(g, _use(g), at(g.since, visit.now), at(g.free_at, visit.now)) for g in held],
             "watched": watched,
             "chart": None if watched is None else lines.fan(watched, past, visit.look.scene.now),
-            "decisions": [(d, decisions.badge(d.kind), at(d.at, visit.now)) for d in latest],
+            "decisions": [
+                (d, decisions.badge(d.kind), at(d.at, visit.now), decisions.path(d)) for d in latest
+            ],
             "events": None if events is None else [(e, at(e.at, visit.now)) for e in events],
             "yaml": _yaml(job),
             "conditions": job.status.conditions,
             "percent": percent,
         },
+    )
+
+
+def _scaled(visit: Visit, key: JobKey) -> DecisionRow | None:
+    """The latest change of how many replicas are wanted."""
+    return next(
+        (d for d in reversed(visit.sight.decisions.items) if d.kind == DecisionKind.SCALE and _is(d, key)),
+        None,
     )
 
 
@@ -161,7 +185,7 @@ def _use(gpu: GpuRow) -> Markup:
     if gpu.utilisation_ratio is None:
         return Markup("–")
     drawn = bars.bar(gpu.utilisation_ratio, 1.0, "bar-fill", 48.0)
-    return Markup("{} {}").format(drawn, percent(gpu.utilisation_ratio))
+    return bars.beside(drawn, percent(gpu.utilisation_ratio))
 
 
 def _steps(visit: Visit, job: Job) -> list[Step]:
@@ -169,11 +193,13 @@ def _steps(visit: Visit, job: Job) -> list[Step]:
     status, now = job.status, visit.now
     promised = min((a.since for a in status.assignments), default=None)
     ended = "Failed" if status.phase == "Failed" else "Finished"
+    scaled = _scaled(visit, job.key)
     moments = (
         ("Applied", times.to_wire(job.created)),
         ("Queued", status.queued_at),
         ("GPUs promised", promised),
         ("Ready", status.start_time),
+        *((("Scaled", times.to_wire(scaled.at.timestamp())),) if scaled is not None else ()),
         *(() if job.spec is not None and job.spec.task_type.serves else ((ended, status.completion_time),)),
     )
     return [

@@ -42,15 +42,10 @@ def page(visit: Visit) -> Page:
     report, address = visit.sight.jobs, visit.address
     view = next((v for v in VIEWS if v.key == address.get("view")), VIEWS[0])
     table = _table(visit, view)
-    shown = show(table, report.items, address, view.keeps)
+    shown = show(table, report.items, address, view.keeps, visit.sight)
+    counts = visit.sight.once(("views",), lambda: {v.key: sum(map(v.keeps, report.items)) for v in VIEWS})
     tabs = [
-        (
-            v.title,
-            address.with_(view=v.key or None, sort=None).href,
-            v is view,
-            sum(map(v.keeps, report.items)),
-        )
-        for v in VIEWS
+        (v.title, address.with_(view=v.key or None, sort=None).href, v is view, counts[v.key]) for v in VIEWS
     ]
     return Page(
         template="jobs.html",
@@ -78,9 +73,8 @@ def _command(visit: Visit, view: View) -> str:
 
 def _table(visit: Visit, view: View) -> Table[JobRow]:
     now, address = visit.now, visit.address
-    longest = max(
-        (row.waited_seconds or 0.0 for row in visit.sight.jobs.items if not row.must_act), default=0.0
-    )
+    waits = (row.waited_seconds or 0.0 for row in visit.sight.jobs.items if not row.must_act)
+    longest = visit.sight.once(("longest",), lambda: max(waits, default=0.0))
 
     def queue(row: JobRow) -> Markup:
         return queue_chip(visit, row.queue, address.plus("queue", row.queue).href)
@@ -91,14 +85,12 @@ def _table(visit: Visit, view: View) -> Table[JobRow]:
         if view.key != "waiting":
             return Markup(span(row.waited_seconds))
         cls = "bar-fill act" if row.must_act else "bar-fill"
-        return Markup("{} {}").format(
-            bars.bar(row.waited_seconds, longest, cls, 36.0), span(row.waited_seconds)
-        )
+        return bars.beside(bars.bar(row.waited_seconds, longest, cls, 36.0), span(row.waited_seconds))
 
     def load(row: JobRow) -> Markup:
         if row.load is None or not row.gpus:
             return Markup(NOTHING)
-        return Markup("{} {}").format(bars.load(row.load, None, row.gpus, 28.0), fixed(row.load))
+        return bars.beside(bars.load(row.load, None, row.gpus, 28.0), fixed(row.load))
 
     columns: tuple[Column[JobRow], ...] = (
         Column("job", "Job", lambda r: f"{r.namespace}/{r.job}", cell=_name, wide=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from drse_operator.observe.console.charts import lines
-from drse_operator.observe.console.pages import decisions
+from drse_operator.observe.console.pages import decisions, health
 from drse_operator.observe.console.pages.page import Page, Visit
 from drse_operator.observe.console.words import span
 from drse_operator.observe.views.base import Row
@@ -30,6 +30,7 @@ class NowDocument(Row):
     """The page as JSON."""
 
     now: NowReport
+    verdict: str = Field(description="Whether DRSE itself is well, in a sentence.")
     needs: tuple[JobRow, ...] = Field(description="Jobs that go on only when somebody acts.")
     alerts: tuple[AlertRow, ...] | None = Field(description="Null when Prometheus is not asked.")
     decisions: tuple[DecisionRow, ...] = Field(description="The latest ones, newest first.")
@@ -41,8 +42,10 @@ def page(visit: Visit) -> Page:
     needs = tuple(row for row in sight.jobs.items if row.must_act)
     alerts = sight.around.alerts if sight.everything else ()
     latest = tuple(reversed(sight.decisions.items[-_LATEST:]))
+    whole = health.verdict(visit, health.checks(visit))
     document = NowDocument(
         now=sight.now,
+        verdict=whole.says,
         needs=needs,
         alerts=None
         if alerts is None
@@ -58,13 +61,15 @@ def page(visit: Visit) -> Page:
         command="drse top",
         values={
             "now_": sight.now,
+            "verdict": whole,
+            "badge": health.shape(whole.state, ""),
             "oldest": span(sight.now.oldest_wait_seconds)
             if sight.now.oldest_wait_seconds is not None
             else "–",
             "needs": needs[:_NEEDS],
             "needs_total": len(needs),
             "alerts": alerts,
-            "latest": [(row, decisions.badge(row.kind)) for row in latest],
+            "latest": [(row, decisions.badge(row.kind), decisions.path(row)) for row in latest],
             "chart": lines.day(sight.around.history) if sight.everything else None,
             "own_gpus": sum(row.gpus for row in own),
             "own_waiting": sum(row.reason is not None for row in own),

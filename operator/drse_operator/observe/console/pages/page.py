@@ -15,7 +15,9 @@ from drse_operator.observe.console.access import Viewer
 from drse_operator.observe.console.address import Address, job_path, link, part
 from drse_operator.observe.console.look import Look, Sight
 from drse_operator.observe.console.tables import Shown
+from drse_operator.observe.console.words import at, span, until
 from drse_operator.observe.views.base import instant
+from drse_operator.observe.views.queue import EtaMove
 
 
 class NotFound(Exception):
@@ -72,6 +74,26 @@ def queue_chip(visit: Visit, queue: str | None, href: str | None = None) -> Mark
     dot = Markup('<span class="swatch {}"></span>').format("unknown" if colour is None else f"fill-{colour}")
     target = href or link(f"/queues/{part(queue)}")
     return Markup('<a class="queue" href="{}">{}{}</a>').format(target, dot, queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How an expected start has moved: what was told until when, by how much it is now otherwise, and why."""
+
+    was: Markup
+    at: Markup
+    by: str
+    says: str
+
+
+def move(visit: Visit, moved: EtaMove) -> Move:
+    """A move as people read it."""
+    return Move(
+        was=until(moved.was_p50, moved.was_p90, visit.now),
+        at=at(moved.at, visit.now),
+        by=f"{span(abs(moved.seconds))} {'later' if moved.seconds > 0 else 'earlier'}",
+        says=moved.says,
+    )
 
 
 #: Shape of each state; the word stands beside it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -16,11 +17,12 @@ from drse_operator.observe.console.pages.page import (
     job_link,
     queue_chip,
 )
+from drse_operator.observe.console.pages.whatif import double_weight
 from drse_operator.observe.console.tables import Column, Table, show
-from drse_operator.observe.console.words import amount, at, span, until
+from drse_operator.observe.console.words import NOTHING, amount, at, span, until
 from drse_operator.observe.views.base import Row
 from drse_operator.observe.views.queue import QueueReport, QueueRow
-from drse_operator.observe.views.share import ShareReport, ShareRow
+from drse_operator.observe.views.share import FlowRow, ShareReport, ShareRow
 
 #: Jobs of a queue that are shown in their order.
 _NEXT = 20
@@ -31,6 +33,15 @@ class QueueDocument(Row):
 
     share: ShareReport
     waiting: QueueReport
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow, with a bar for how far it is behind."""
+
+    chip: Markup
+    row: FlowRow
+    bar: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,8 @@ def page(visit: Visit) -> Page:
     """All queues."""
     report = visit.sight.share
     shown = show(_table(visit, report), report.items, visit.address)
+    # Not what is in service less what is held: jobs may hold GPUs of a node that takes nothing any more.
+    free = visit.sight.now.free_gpus
     return Page(
         template="queues.html",
         title="Queues",
@@ -54,10 +67,16 @@ def page(visit: Visit) -> Page:
         command="drse share",
         table=shown,
         values={
-            "waterfall": waterfall.waterfall(shown.rows, report.capacity_gpus or 0, visit.look.colours),
+            "waterfall": waterfall.waterfall(shown.rows, free, visit.look.colours),
             "rows": [(row, queue_chip(visit, row.queue)) for row in shown.rows],
             "capacity": report.capacity_gpus or 0,
-            "free": max(0, (report.capacity_gpus or 0) - sum(row.held_gpus for row in report.items)),
+            "free": free,
+            "flows": _flows(visit, report.flows),
+            "bounds": [
+                (queue_chip(visit, row.queue), _bound(row), row.bound_used_ratio)
+                for row in report.items
+                if row.bound_used_ratio is not None
+            ],
             "pairs": [
                 (pair, queue_chip(visit, pair.starved.queue), queue_chip(visit, pair.borrowing.queue))
                 for pair in pairs(report.items)
@@ -69,33 +88,35 @@ def page(visit: Visit) -> Page:
 def one(visit: Visit, name: str) -> Page:
     """One queue. Raises NotFound."""
     sight = visit.sight
-    report = sight.share.model_copy(update={"items": tuple(r for r in sight.share.items if r.queue == name)})
+    whole = sight.share
+    own = {
+        "items": tuple(row for row in whole.items if row.queue == name),
+        "flows": tuple(row for row in whole.flows if row.queue == name),
+    }
+    report = whole.model_copy(update=own)
     found = visit.look.scene.world.queues.get("", name)
     if found is None or not report.items:
         raise NotFound(f"there is no GPUQueue {name}")
-    waiting = tuple(row for row in sight.queue.items if row.queue == name)
-    told = sum(
-        wait.job.spec is not None and wait.job.spec.queue == name for wait in visit.look.scene.waits.values()
-    )
-    queue = sight.queue.model_copy(
-        update={"items": waiting, "hidden_jobs": told - len(waiting), "hidden_gpus": 0}
-    )
-    shown = show(_order(visit), waiting, visit.address)
+    queue = sight.queue(name)
+    shown = show(_order(visit), queue.items, visit.address)
     status = found.status
     return Page(
         template="queue.html",
         title=f"Queue {name}",
         topics=("queues", "jobs", "gpus"),
-        document=QueueDocument(share=report, waiting=queue),
+        document=QueueDocument(share=report, waiting=queue.model_copy(update={"items": shown.rows})),
         command=command("drse", "queue", "-A", "-q", name),
         table=shown,
         values={
             "row": report.items[0],
             "chip": queue_chip(visit, name),
             "spec": found.spec,
-            "lag": _lag(visit, name),
-            "bound": status.fairness_bound_used,
+            "flows": _flows(visit, report.flows),
+            "bound": report.items[0].bound_used_ratio,
             "told": status.told,
+            "fair_note": Markup('weight {} · <a href="{}">twice the weight?</a>').format(
+                report.items[0].weight, double_weight(name, report.items[0].weight)
+            ),
             "hidden": queue.hidden_jobs,
             "running": _running(visit, name),
             "jobs_href": f"/jobs?queue={name}",
@@ -114,14 +135,20 @@ def pairs(rows: tuple[ShareRow, ...]) -> list[Pair]:
     ]
 
 
-def _lag(visit: Visit, name: str) -> list[tuple[str, float, str]]:
-    """Flows of a queue: task type, finish tag, and whether it waits."""
-    found = visit.look.scene.world.queues.get("", name)
-    if found is None:
-        return []
-    return [
-        (str(f.task_type), float(f.finish), "waiting" if f.waiting else "idle") for f in found.status.flows
-    ]
+def _flows(visit: Visit, rows: Sequence[FlowRow]) -> list[Flow]:
+    """Flows with bars for their lags: which is served next, and how far it is behind."""
+    most = max((row.lag or 0.0 for row in visit.sight.share.flows), default=0.0)
+    found = []
+    for row in rows:
+        drawn = Markup("") if row.lag is None else bars.bar(row.lag, most, "bar-fill", 120.0)
+        found.append(Flow(queue_chip(visit, row.queue), row, drawn))
+    return found
+
+
+def _bound(row: ShareRow) -> Markup:
+    """How much of the bound was used; the bar ends where it would be broken."""
+    used = row.bound_used_ratio or 0.0
+    return bars.bar(used, 1.0, "bar-fill act" if used > 1 else "bar-fill", 120.0)
 
 
 def _running(visit: Visit, name: str) -> list[tuple[Markup, int, str, Markup]]:
@@ -144,16 +171,28 @@ def _table(visit: Visit, report: ShareReport) -> Table[ShareRow]:
                 (row.waiting_gpus, f"wait line-{colour}", f"{row.waiting_gpus} waited for"),
             ],
             most,
-            120.0,
+            96.0,
         )
-        return Markup("{}").format(drawn)
+        return drawn
+
+    def weight(row: ShareRow) -> Markup:
+        return Markup(
+            '{} <a class="ask-double" href="{}" title="What if {} had twice its weight?">×2</a>'
+        ).format(row.weight, double_weight(row.queue, row.weight), row.queue)
 
     return Table(
         name="queues",
         noun="queue",
         columns=(
             Column("queue", "Queue", lambda r: r.queue, lambda r: queue_chip(visit, r.queue)),
-            Column("weight", "Weight", lambda r: r.weight, number=True),
+            Column(
+                "weight",
+                "Weight",
+                lambda r: r.weight,
+                weight,
+                number=True,
+                note="Shares are divided by weight; ×2 asks the planner what twice the weight would do",
+            ),
             Column("guaranteed", "Guaranteed", lambda r: r.guaranteed_gpus, number=True, unit="GPUs"),
             Column("limit", "Limit", lambda r: r.limit_gpus, number=True, unit="GPUs"),
             Column("held", "Held", lambda r: r.held_gpus, number=True, unit="GPUs"),
@@ -209,6 +248,14 @@ def _order(visit: Visit) -> Table[QueueRow]:
                 lambda r: until(r.eta_p50, r.eta_p90, now),
                 note="From the time by which one in two such jobs starts to that of nine in ten",
             ),
+            Column(
+                "moved",
+                "Moved",
+                lambda r: None if r.moved is None else r.moved.seconds,
+                _moved,
+                number=True,
+                note="How much later, or earlier, than it was told before its last move",
+            ),
             Column("message", "In words", lambda r: r.message, wide=True),
         ),
         key=lambda r: f"{r.namespace}/{r.job}",
@@ -217,6 +264,16 @@ def _order(visit: Visit) -> Table[QueueRow]:
         search=lambda r: f"{r.namespace}/{r.job} {r.reason} {r.message}",
         urgent=lambda r: r.must_act,
         page=_NEXT,
+    )
+
+
+def _moved(row: QueueRow) -> Markup:
+    """By how much the expected start has moved, with the cause on hover."""
+    if row.moved is None:
+        return Markup(NOTHING)
+    sign = "+" if row.moved.seconds > 0 else "−"
+    return Markup('<span title="{}">{}{}</span>').format(
+        row.moved.says or row.moved.reason, sign, span(abs(row.moved.seconds))
     )
 
 

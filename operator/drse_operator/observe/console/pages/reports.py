@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from drse_operator.observe.accounts import Periods
 from drse_operator.observe.console.charts import bars
 from drse_operator.observe.console.pages.page import Page, Visit, command, queue_chip
-from drse_operator.observe.console.tables import Column, Table, show
-from drse_operator.observe.console.words import NOTHING, fixed, percent, span
+from drse_operator.observe.console.tables import Column, Table, figures, show
+from drse_operator.observe.console.words import NOTHING, amount, fixed, percent, span
 from drse_operator.observe.views.scene import EVERYWHERE, Where
 from drse_operator.observe.views.usage import By, UsageReport, UsageRow, usage
 
 _DAY = 86_400.0
+#: Bars are drawn for so many days at least; a longer span is drawn by weeks.
+_DAYS_SHOWN = 13
 SPANS = (("1d", "Today", 0), ("7d", "7 days", 6), ("30d", "30 days", 29), ("90d", "90 days", 89))
 
 
 def page(visit: Visit) -> Page:
     """The page."""
     address, now = visit.address, visit.look.scene.now
-    by = tuple(By(word) for word in address.get("by", "queue").split(",") if word in set(By)) or (By.QUEUE,)
+    by = tuple(dict.fromkeys(By(word) for word in address.get("by").split(",") if word in set(By)))
+    by = by or (By.QUEUE,)
     chosen = next((s for s in SPANS if s[0] == address.get("from", "7d")), SPANS[1])
     where = EVERYWHERE if visit.sight.visible is None else Where(namespaces=visit.sight.visible)
     report = usage(visit.sight.around.periods, by, now - chosen[2] * _DAY, now, where)
     shown = show(_table(visit, by, report), report.items, address)
+    days = max(chosen[2], _DAYS_SHOWN)
+    stacks = visit.sight.once(("stacks", str(days)), lambda: _stacks(visit, where, days))
     return Page(
         template="reports.html",
         title="Reports",
@@ -50,37 +56,82 @@ def page(visit: Visit) -> Page:
                 )
                 for word in By
             ],
-            "days": _days(visit, visit.sight.around.periods, where),
+            "stacks": stacks,
+            "queues": [
+                (name, f"fill-{visit.look.colours.get(name, 0)}")
+                for name in sorted({name for stack in stacks for name in stack.queues})
+            ],
+            "weekly": chosen[2] > _DAYS_SHOWN,
+            "lead": _lead(report),
             "source": visit.sight.around.source("accounts"),
         },
     )
 
 
-def _days(visit: Visit, periods: Periods, where: Where, weeks: int = 2) -> list[tuple[str, Markup, str]]:
-    """Held GPU-hours by day and queue, stacked."""
+def _lead(report: UsageReport) -> str:
+    """Who had most, in a sentence."""
+    if not report.items or not report.total_held_gpu_hours:
+        return ""
+    first, total = report.items[0], report.total_held_gpu_hours
+    name = ", ".join(first.who.values())
+    held = percent(first.held_gpu_hours / total)
+    used = _ratio(first)
+    worked = "" if used is None else f" and used {percent(used)} of them where that was measured"
+    return f"{name} held most: {amount(first.held_gpu_hours)} of {amount(total)} GPU-hours ({held}){worked}."
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What was held in a day or a week: its name, the bar by queue, and all of it."""
+
+    name: str
+    bar: Markup
+    held: str
+    queues: tuple[str, ...]
+
+
+def _stacks(visit: Visit, where: Where, days: int) -> list[Stack]:
+    """Held GPU-hours by queue, stacked: a bar for each day, or for each week of a longer span."""
     today = datetime.fromtimestamp(visit.look.scene.now, UTC)
-    days = [today - timedelta(days=back) for back in range(weeks * 7 - 1, -1, -1)]
-    reports = [usage(periods, (By.QUEUE,), d.timestamp(), d.timestamp(), where) for d in days]
-    most = max((r.total_held_gpu_hours for r in reports), default=0.0)
-    found: list[tuple[str, Markup, str]] = []
-    for day, report in zip(days, reports, strict=True):
-        parts = [
-            (
-                row.held_gpu_hours,
-                f"fill-{visit.look.colours.get(row.who['queue'], 0)}",
-                f"{row.who['queue']}: {row.held_gpu_hours:.0f} GPU-hours",
-            )
-            for row in sorted(report.items, key=lambda row: row.who["queue"])
-        ]
+    first = today - timedelta(days=days)
+    spans = list(_weeks(first, today) if days > _DAYS_SHOWN else _each_day(first, today))
+    periods = visit.sight.around.periods
+    reports = [usage(periods, (By.QUEUE,), a.timestamp(), b.timestamp(), where) for _, a, b in spans]
+    most = max((report.total_held_gpu_hours for report in reports), default=0.0)
+    found: list[Stack] = []
+    for (name, _, _), report in zip(spans, reports, strict=True):
+        # Time before anything was accounted for is left out, idle time since then is not.
         if report.items or found:
-            found.append(
-                (
-                    f"{day:%a} {day.day} {day:%b}",
-                    bars.stacked(parts, most, 360.0),
-                    fixed(report.total_held_gpu_hours, 0),
-                )
-            )
+            bar = bars.stacked(_parts(visit, report), most, 420.0)
+            queues = tuple(row.who["queue"] for row in report.items)
+            found.append(Stack(name, bar, fixed(report.total_held_gpu_hours, 0), queues))
     return found
+
+
+def _parts(visit: Visit, report: UsageReport) -> list[tuple[float, str, str]]:
+    return [
+        (
+            row.held_gpu_hours,
+            f"fill-{visit.look.colours.get(row.who['queue'], 0)}",
+            f"{row.who['queue']}: {row.held_gpu_hours:,.0f} GPU-hours",
+        )
+        for row in sorted(report.items, key=lambda row: row.who["queue"])
+    ]
+
+
+def _each_day(first: datetime, last: datetime) -> Iterator[tuple[str, datetime, datetime]]:
+    for back in range((last - first).days, -1, -1):
+        day = last - timedelta(days=back)
+        yield f"{day:%a} {day.day} {day:%b}", day, day
+
+
+def _weeks(first: datetime, last: datetime) -> Iterator[tuple[str, datetime, datetime]]:
+    """Weeks from Monday to Sunday (ISO 8601), the first and the last as far as they are in the span."""
+    begin = first
+    while begin <= last:
+        end = min(last, begin + timedelta(days=6 - begin.weekday()))
+        yield f"Week {begin.isocalendar().week}, from {begin.day} {begin:%b}", begin, end
+        begin = end + timedelta(days=1)
 
 
 def _table(visit: Visit, by: tuple[By, ...], report: UsageReport) -> Table[UsageRow]:
@@ -104,38 +155,10 @@ def _table(visit: Visit, by: tuple[By, ...], report: UsageReport) -> Table[Usage
         noun="row",
         columns=(
             *(who(word) for word in by),
-            Column(
-                "held",
-                "Held",
-                lambda r: r.held_gpu_hours,
-                lambda r: fixed(r.held_gpu_hours),
-                number=True,
-                unit=hours,
-            ),
-            Column(
-                "used",
-                "Used",
-                lambda r: r.used_gpu_hours,
-                lambda r: fixed(r.used_gpu_hours),
-                number=True,
-                unit=hours,
-            ),
-            Column(
-                "idle",
-                "Idle",
-                lambda r: r.idle_gpu_hours,
-                lambda r: fixed(r.idle_gpu_hours),
-                number=True,
-                unit=hours,
-            ),
-            Column(
-                "unmeasured",
-                "Not measured",
-                lambda r: r.unmeasured_gpu_hours,
-                lambda r: fixed(r.unmeasured_gpu_hours),
-                number=True,
-                unit=hours,
-            ),
+            figures("held", "Held", lambda r: r.held_gpu_hours, unit=hours),
+            figures("used", "Used", lambda r: r.used_gpu_hours, unit=hours),
+            figures("idle", "Idle", lambda r: r.idle_gpu_hours, unit=hours),
+            figures("unmeasured", "Not measured", lambda r: r.unmeasured_gpu_hours, unit=hours),
             Column(
                 "ratio",
                 "Used of held",

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from markupsafe import Markup
 from pydantic import Field
 
+from drse_operator.cluster.parse import QueueObject
+from drse_operator.observe.console.address import link
 from drse_operator.observe.console.charts import gantt
-from drse_operator.observe.console.pages.page import Page, Visit, command, job_link, state
-from drse_operator.observe.console.words import at, span, until
+from drse_operator.observe.console.pages.page import Page, Visit, command, job_link, queue_chip, state
+from drse_operator.observe.console.words import amount, at, clock, many, span, until
 from drse_operator.observe.views.base import Row
 from drse_operator.observe.views.changes import ChangeError, parse_changes, settings
 from drse_operator.observe.views.fork import Change, WithoutNode
-from drse_operator.observe.views.whatif import Answer, IncompleteSceneError, Shift, WhatIfReport, whatif
+from drse_operator.observe.views.whatif import (
+    Answer,
+    IncompleteSceneError,
+    ShareShift,
+    Shift,
+    WhatIfReport,
+    whatif,
+)
 
-#: Shifts that are drawn and listed.
-_SHIFTS = 40
+#: Shifts that are listed, and those of them that are drawn.
+_SHIFTS, _DRAWN = 40, 12
+#: Queues whose weights can be moved by hand; of others they are set by name.
+_WEIGHTS = 24
+_WEIGHT = "weight."
+_SETS_WEIGHT = re.compile(r"queue\.([a-z0-9.-]+)\.weight=([0-9]+)")
 EXAMPLE = """apiVersion: drse.dev/v1alpha1
 kind: DeepSeekJob
 metadata:
@@ -41,30 +58,41 @@ class WhatIfDocument(Row):
     trouble: str
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A queue's weight as it is and as it is asked about; ``doubled`` asks for twice as much."""
+
+    queue: str
+    chip: Markup
+    current: int
+    asked: str
+    doubled: str
+
+
 def page(visit: Visit) -> Page:
-    """The page. Parameters: ``job`` YAML, ``set`` settings, ``without`` nodes, ``namespace``."""
+    """The page. Parameters: ``job`` YAML, ``set`` settings, ``weight.QUEUE`` weights, ``without`` nodes."""
     address = visit.address
-    answer, trouble = _ask(visit)
-    queues = sorted(q.name for q in visit.look.scene.world.queues.values())
-    namespaces = sorted(visit.look.namespaces if visit.sight.visible is None else visit.sight.visible)
-    example = EXAMPLE.format(
-        namespace=namespaces[0] if namespaces else "default", queue=queues[0] if queues else "default"
-    )
+    question = Question.of(visit)
+    answer, trouble = _ask(visit, question)
+    job = address.get("job") or ("" if address.params else _example(visit))
     return Page(
         template="whatif.html",
         title="What if",
         topics=(),
         document=WhatIfDocument(answer=answer, trouble=trouble),
-        command=_command(visit),
+        command=_command(question),
         values={
             "answer": answer,
             "trouble": trouble,
-            "job": address.get("job") or ("" if address.params else example),
-            "sets": "\n".join(address.all("set")),
-            "without": address.all("without"),
+            "job": job,
+            "lines": 15 if job else 4,
+            "sets": "\n".join(question.texts),
+            "without": question.without,
             "nodes": sorted({n.node for n in visit.sight.nodes.items}),
-            "weights": _weights(visit),
+            "weights": _weights(visit, question),
             "items": [] if answer is None else [_item(visit, item) for item in answer.items],
+            "shares": [] if answer is None else [_share(visit, s) for s in answer.shares],
+            "summary": "" if answer is None else _summary(answer),
             "shifts": [] if answer is None else [_shift(visit, s) for s in answer.shifts[:_SHIFTS]],
             "more": 0 if answer is None else max(0, len(answer.shifts) - _SHIFTS),
             "chart": None if answer is None else _chart(visit, answer),
@@ -72,60 +100,143 @@ def page(visit: Visit) -> Page:
     )
 
 
-def _ask(visit: Visit) -> tuple[WhatIfReport | None, str]:
+def double_weight(queue: str, weight: int) -> str:
+    """Link to the question of what twice the weight would do."""
+    return link("/whatif", {f"{_WEIGHT}{queue}": str(2 * weight)})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, beside a job: weights by queue that differ from the present ones, other settings as they
+    were written, nodes that are gone."""
+
+    job: str
+    weights: Mapping[str, str]
+    texts: tuple[str, ...]
+    without: tuple[str, ...]
+
+    @classmethod
+    def of(cls, visit: Visit) -> Question:
+        """From the address. A setting of a weight counts as a weight, so that the form shows it as one."""
+        address = visit.address
+        weights = {
+            key.removeprefix(_WEIGHT): value for key, value in address.params if key.startswith(_WEIGHT)
+        }
+        texts = []
+        for text in (line.strip() for value in address.all("set") for line in value.splitlines()):
+            if found := _SETS_WEIGHT.fullmatch(text):
+                weights[found[1]] = found[2]
+            elif text:
+                texts.append(text)
+        current = {q.name: str(q.spec.weight) for q in _queues(visit) if q.spec is not None}
+        moved = {name: value.strip() for name, value in weights.items() if value.strip() != current.get(name)}
+        return cls(address.get("job").strip(), moved, tuple(texts), address.all("without"))
+
+    @property
+    def settings(self) -> list[str]:
+        """All settings as the command line takes them."""
+        return [f"queue.{name}.weight={value}" for name, value in self.weights.items()] + list(self.texts)
+
+
+def _ask(visit: Visit, question: Question) -> tuple[WhatIfReport | None, str]:
     """The answer, or why there is none."""
+    if not visit.address.params:
+        return None, ""
+    # Before the question is looked at: even an error would tell which jobs of others there are.
+    if not visit.sight.everything:
+        return (
+            None,
+            "planning needs to see the whole cluster: ask an administrator, or for the role drse-view",
+        )
     try:
-        changes = _changes(visit)
+        changes = _changes(visit, question)
         if not changes:
-            return None, ""
-        if not visit.sight.everything:
-            return (
-                None,
-                "planning needs to see the whole cluster: ask an administrator, or for the role drse-view",
-            )
+            return None, "nothing would be otherwise: change a weight, a setting, a node or a job"
         return whatif(visit.sight.planned(), changes), ""
     except (ChangeError, IncompleteSceneError) as error:
         return None, str(error)
 
 
-def _changes(visit: Visit) -> list[Change]:
-    address = visit.address
-    namespace = address.get("namespace", "default")
+def _changes(visit: Visit, question: Question) -> list[Change]:
+    namespace = visit.address.get("namespace", "default")
     changes: list[Change] = []
-    if text := address.get("job").strip():
-        changes += parse_changes(text, "the job", namespace)
-    changes += settings(visit.look.scene.world, _settings(visit), namespace)
-    for name in address.all("without"):
+    if question.job:
+        changes += parse_changes(question.job, "the job", namespace)
+    changes += settings(visit.look.scene.world, question.settings, namespace)
+    for name in question.without:
         if visit.look.scene.world.nodes.get("", name) is None:
             raise ChangeError(f"there is no node {name}")
         changes.append(WithoutNode(name))
     return changes
 
 
-def _command(visit: Visit) -> str:
-    address = visit.address
-    chosen = ["-f", "job.yaml"] if address.get("job") else []
-    for text in _settings(visit):
+def _command(question: Question) -> str:
+    chosen = ["-f", "job.yaml"] if question.job else []
+    for text in question.settings:
         chosen += ["--set", text]
-    for name in address.all("without"):
+    for name in question.without:
         chosen += ["--without", name]
     return command("drse", "whatif", *chosen)
 
 
-def _settings(visit: Visit) -> list[str]:
-    """Settings, one a line."""
-    lines = (line.strip() for value in visit.address.all("set") for line in value.splitlines())
-    return [line for line in lines if line]
+def _example(visit: Visit) -> str:
+    queues = [queue.name for queue in _queues(visit)]
+    namespaces = sorted(visit.look.namespaces if visit.sight.visible is None else visit.sight.visible)
+    return EXAMPLE.format(
+        namespace=namespaces[0] if namespaces else "default", queue=queues[0] if queues else "default"
+    )
 
 
-def _weights(visit: Visit) -> list[tuple[str, str]]:
-    """One click each: twice the weight of a queue."""
-    found = []
-    for queue in sorted(visit.look.scene.world.queues.values(), key=lambda q: q.name):
-        if queue.spec is not None:
-            text = f"queue.{queue.name}.weight={2 * queue.spec.weight}"
-            found.append((f"{queue.name} ×2", f"/whatif?set={text}"))
-    return found
+def _queues(visit: Visit) -> list[QueueObject]:
+    return sorted(visit.look.scene.world.queues.values(), key=lambda queue: queue.name)
+
+
+def _weights(visit: Visit, question: Question) -> list[Weight]:
+    return [
+        Weight(
+            queue=queue.name,
+            chip=queue_chip(visit, queue.name),
+            current=queue.spec.weight,
+            asked=question.weights.get(queue.name, str(queue.spec.weight)),
+            doubled=double_weight(queue.name, queue.spec.weight),
+        )
+        for queue in _queues(visit)[:_WEIGHTS]
+        if queue.spec is not None
+    ]
+
+
+def _summary(answer: WhatIfReport) -> str:
+    """What becomes of others, in a sentence."""
+    moved = [s.delta_seconds for s in answer.shifts if s.delta_seconds is not None]
+    earlier, later = [d for d in moved if d < 0], [d for d in moved if d > 0]
+    parts = []
+    if earlier:
+        parts.append(
+            f"{many(len(earlier), 'job starts', 'jobs start')} earlier, by up to {span(-min(earlier))}"
+        )
+    if later:
+        parts.append(f"{many(len(later), 'job starts', 'jobs start')} later, by up to {span(max(later))}")
+    if lost := sum(s.loses_gpus for s in answer.shifts):
+        parts.append(
+            f"{many(lost, 'job loses', 'jobs lose')} GPUs that it holds now"
+            if lost == 1
+            else f"{lost} jobs lose GPUs that they hold now"
+        )
+    return f"{'; '.join(parts)}." if parts else "Nobody starts earlier or later by more than a minute."
+
+
+def _share(visit: Visit, shift: ShareShift) -> tuple[Markup, str, str, int]:
+    return (
+        queue_chip(visit, shift.queue),
+        _then(shift.weight_now, shift.weight_then, 0),
+        _then(shift.fair_gpus_now, shift.fair_gpus_then, 1),
+        shift.held_gpus,
+    )
+
+
+def _then(now: float | None, then: float | None, digits: int) -> str:
+    first, second = amount(now, digits), amount(then, digits)
+    return first if first == second else f"{first} → {second}"
 
 
 def _item(visit: Visit, item: Answer) -> tuple[Answer, Markup, str, Markup]:
@@ -151,25 +262,17 @@ def _shift(visit: Visit, shift: Shift) -> tuple[Markup, Markup, Markup, str]:
 
 
 def _chart(visit: Visit, answer: WhatIfReport) -> gantt.Gantt | None:
-    """Starts before and after, one line each."""
+    """How long each would wait: as things are above, with the change below."""
     now, lanes = visit.look.scene.now, []
-    for shift in answer.shifts[:12]:
+    for shift in answer.shifts[:_DRAWN]:
         bars = []
-        if shift.start_now is not None:
-            bars.append(
-                gantt.Bar(
-                    now, shift.start_now.timestamp(), "span-before", f"now: starts {shift.start_now:%H:%M}"
-                )
-            )
-        if shift.start_then is not None:
-            bars.append(
-                gantt.Bar(
-                    shift.start_then.timestamp() - 60,
-                    shift.start_then.timestamp() + 60,
-                    "span-then",
-                    f"then: {shift.start_then:%H:%M}",
-                )
-            )
+        for start, cls, word, slot in (
+            (shift.start_now, "span-before", "now", gantt.Slot.UPPER),
+            (shift.start_then, "span-then", "then", gantt.Slot.LOWER),
+        ):
+            if start is not None:
+                title = f"{word}: starts {clock(start, visit.now)}"
+                bars.append(gantt.Bar(now, max(now, start.timestamp()), cls, title, slot))
         if bars:
             lanes.append(gantt.Lane(f"{shift.namespace}/{shift.job}", tuple(bars)))
     return gantt.gantt(lanes, now) if lanes else None

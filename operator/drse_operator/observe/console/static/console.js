@@ -134,6 +134,20 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// -- links that say no more than they must -----------------------------------------------------------------
+
+for (const form of document.querySelectorAll("form[data-unchanged]")) {
+  form.addEventListener("submit", () => {
+    for (const field of form.elements) {
+      if ("unchanged" in field.dataset) field.disabled = field.value === field.dataset.unchanged;
+      else if (field.name && !field.value) field.disabled = true;
+    }
+  });
+}
+window.addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form[data-unchanged] :disabled")) field.disabled = false;
+});
+
 // -- keys ---------------------------------------------------------------------------------------------------
 
 const keys = document.getElementById("keys");
