@@ -111,7 +111,7 @@ def test_without_prometheus_the_leaders_pod_tells_when_it_planned(administrator:
 
 
 def test_a_lease_of_another_name_is_asked_for(administrator: Drse) -> None:
-    said = administrator("doctor", "-o", "json")
+    said = administrator("doctor", "--lease", "another-operator", "-o", "json")
     assert said.code == 1 and states(said)["leader"] == "fail"
     assert "--lease" in says(said, "leader")
 
