@@ -10,6 +10,11 @@ import yaml
 from deploy.rules.alerts import ALERTS
 from deploy.rules.model import THRESHOLD, Alert
 from deploy.rules.recording import RECORDINGS
+from drse_forecaster.queries import DEFAULT_REQUESTS, DEFAULT_UTILIZATION
+
+#: What the chart puts its own metrics in the place of: values of the forecaster may name others.
+_BUSY = ("<BUSY>", " or ".join(one.expression() for one in DEFAULT_UTILIZATION))
+_REQUESTS = ("<REQUESTS>", "|".join(DEFAULT_REQUESTS))
 
 _HEADER = "# Written by `python -m deploy` from deploy/rules. Change the code, not this file.\n"
 
@@ -24,9 +29,13 @@ def plain() -> str:
 
 
 def for_chart() -> str:
-    """What the chart's template reads: recording rules as they are, alerts by name with their defaults."""
+    """What the chart's template reads: recording rules with gaps for the metrics that the forecaster goes by
+    and what fills them by default, alerts by name with their defaults."""
+    recording = recording_rules()
+    for token, text in (_BUSY, _REQUESTS):
+        recording = [{**rule, "expr": rule["expr"].replace(text, token)} for rule in recording]
     alerts = {alert.name: _chart_alert(alert) for alert in ALERTS}
-    return _dump({"recording": recording_rules(), "alerts": alerts})
+    return _dump({"busy": _BUSY[1], "requests": _REQUESTS[1], "recording": recording, "alerts": alerts})
 
 
 def recording_rules() -> list[dict[str, str]]:

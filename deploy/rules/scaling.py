@@ -7,6 +7,8 @@ from deploy.rules.model import JOB, OWNER, Alert, Severity
 _BOARD = "drse-job"
 _FORECAST = "drse-forecast"
 _BY_JOB = "deepseekjob, deepseekjob_namespace"
+#: Few forecasts prove nothing: so many that were served must have been judged in a day.
+_JUDGED = f"max by ({_BY_JOB}) (increase(drse_forecast_scored_total[1d])) > 50"
 _P95 = "drse:job_request_latency_seconds:p95"
 
 SCALING = (
@@ -74,7 +76,7 @@ SCALING = (
     ),
     Alert(
         "DRSEForecastUnskilled",
-        f"max by ({_BY_JOB}) (drse_forecast_skill_ratio) > THRESHOLD",
+        f"max by ({_BY_JOB}) (drse_forecast_skill_ratio) > THRESHOLD and {_JUDGED}",
         "6h",
         Severity.INFO,
         f"The forecast of DeepSeekJob {JOB} is no better than its last value",
@@ -87,8 +89,7 @@ SCALING = (
     ),
     Alert(
         "DRSEForecastUndercovered",
-        f"max by ({_BY_JOB}) (drse:forecast_coverage:ratio1d) < THRESHOLD and "
-        f"max by ({_BY_JOB}) (increase(drse_forecast_scored_total[1d])) > 50",
+        f"max by ({_BY_JOB}) (drse:forecast_coverage:ratio1d) < THRESHOLD and {_JUDGED}",
         "6h",
         Severity.WARNING,
         f"The load of DeepSeekJob {JOB} exceeds its P90 too often",

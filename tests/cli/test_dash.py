@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import click
 from click.testing import CliRunner
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
+from drse_operator.api.keys import JobKey
 from drse_operator.cli.dash.app import Ask, Dash
 from drse_operator.cli.dash.look import Look, draw
 from drse_operator.cli.dash.pages import PAGES
@@ -19,6 +23,7 @@ from drse_operator.cli.dash.sheet import Sheet
 from drse_operator.cli.main import cli
 from drse_operator.observe.views.scene import Scene
 from drse_operator.outside.forecaster import Answer
+from drse_operator.workloads.observed import Job
 from tests.cli.worlds import NOW, Documents, busy
 
 
@@ -135,6 +140,53 @@ async def test_without_an_answer_the_picture_stays_and_says_how_old_it_is() -> N
         broken[0] = False
         await until(pilot, lambda: not rows(app, "now"))
         assert not app.query_one("#status").has_class("trouble")
+
+
+async def test_a_connection_that_cannot_even_be_opened_leaves_the_keys_alone() -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Ask]:
+        raise click.ClickException("no usable cluster configuration")
+        yield
+
+    app = Dash(seen(), opened, 0.05)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "no usable cluster configuration" in text(app, "status"))
+        await pilot.press("3")
+        assert len(rows(app, "gpus")) == 20
+
+
+async def test_an_explanation_that_comes_too_late_is_dropped() -> None:
+    """The sheet was closed while the planner was still asked."""
+    app, hold, came = dash(seen), threading.Event(), threading.Event()
+
+    class Late(Scene):
+        def job(self, key: JobKey) -> Job:
+            hold.wait(30)
+            came.set()
+            return super().job(key)
+
+    late = Late(busy().world(), NOW)
+    app._look = replace(app._look, scene=late)
+    app._open = _never
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("2", "enter", "escape")
+        assert not isinstance(app.screen, Sheet)
+        hold.set()
+        await until(pilot, came.is_set)
+        await until(pilot, lambda: all(worker.name != "_explain" for worker in app.workers))
+        await pilot.press("3")
+        assert len(rows(app, "gpus")) == 20
+
+
+@asynccontextmanager
+async def _never() -> AsyncIterator[Ask]:
+    """A connection on which nothing is ever answered."""
+    await asyncio.Event().wait()
+    yield _unasked
+
+
+async def _unasked() -> Look:
+    raise AssertionError("not reached")
 
 
 def test_it_wants_a_terminal() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from drse_operator.cli.access import Access
 from drse_operator.cli.connect import connect
 from drse_operator.cli.dash.app import Ask, Dash
 from drse_operator.cli.dash.look import Sources, look
+from drse_operator.cli.forwarding import PodPort, forwarded
 from drse_operator.cluster import kinds
 from tests.cli.conftest import Drse
 from tests.operator.harness import Cluster, eventually, free_port
@@ -36,7 +39,15 @@ LABELS = {"app.kubernetes.io/part-of": "drse", "app.kubernetes.io/component": "c
 
 
 class _Page(BaseHTTPRequestHandler):
+    #: Set when somebody who asked for /wait is known to have gone.
+    left = threading.Event()
+
     def do_GET(self) -> None:
+        if self.path == "/wait":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            self.rfile.read(1)
+            self.left.set()
+            return
         body = b"x" * 300_000 if self.path == "/large" else b"ok"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -118,6 +129,23 @@ def test_the_console_is_reached_through_the_api_server(cluster: Cluster, console
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+async def test_whoever_hangs_up_while_waiting_is_let_go(cluster: Cluster, console: int) -> None:
+    access = Access(str(cluster.threaded.kubeconfig), None, None, NAMESPACE)
+    said: list[str] = []
+    _Page.left.clear()
+    async with (
+        connect(access) as session,
+        forwarded(session.api, PodPort(NAMESPACE, "console-0", 8085), console, said.append) as port,
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+            assert await asyncio.to_thread(client.recv, 4) == b"HTTP"
+            # As a browser that is killed: what is lost is told, and not only that nothing more is sent.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert await asyncio.to_thread(_Page.left.wait, 30)
+    assert said == []
 
 
 def test_without_a_console_it_says_how_to_get_one(drse: Drse) -> None:

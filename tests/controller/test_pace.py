@@ -171,7 +171,7 @@ def wait(position: int | None, reason: WaitReason = WaitReason.WAITING_FOR_TURN,
 def test_how_a_wait_goes_on_is_told_at_its_time(before: QueueStatus, after: Wait, delay: float) -> None:
     pace = Pace()
     pace.written("uid", NOW)
-    assert pace.told_from("uid", before, after) == NOW + delay
+    assert pace.told_from("uid", before, after, NOW) == NOW + delay
 
 
 def test_however_many_have_moved_writes_come_at_a_bounded_rate() -> None:
@@ -180,3 +180,11 @@ def test_however_many_have_moved_writes_come_at_a_bounded_rate() -> None:
     for second in range(60):
         told += sum(pace.may_tell(NOW + second) for _ in range(1000))
     assert told == delays._TOLD_BURST + 59 * delays._TOLD_RATE
+
+
+def test_a_clock_that_was_set_back_silences_nobody() -> None:
+    pace = Pace()
+    pace.written("uid", NOW + 86400)
+    assert pace.told_from("uid", waiting(9), wait(8), NOW) <= NOW
+    old, new = DeepSeekJobStatus(queue=waiting(3)), DeepSeekJobStatus(queue=waiting(2))
+    assert pace.due(old, new, "uid", NOW) <= NOW

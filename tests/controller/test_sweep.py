@@ -73,6 +73,19 @@ def test_what_may_not_be_told_yet_is_looked_at_again_when_it_may() -> None:
     assert sweep.wait(NOW + 11) == math.inf, "nobody waits in it any more"
 
 
+def test_new_starts_are_told_when_each_queue_has_its_turn() -> None:
+    """Not only when something else happens: nothing may, for long."""
+    sweep = Sweep()
+    sweep.take(pending({"a": 3}), True)
+    assert sweep.next(NOW) == ("a",)
+    sweep.take(pending({"a": 3}), False)
+    sweep.touch()
+    assert sweep.next(NOW + 0.5) == ()
+    sweep.take(pending({"a": 3}), False)
+    assert sweep.wait(NOW + 0.5) == limits._PERIOD - 0.5
+    assert sweep.next(NOW + limits._PERIOD) == ("a",)
+
+
 def test_a_clock_that_is_set_back_makes_nobody_wait() -> None:
     sweep = Sweep()
     sweep.take(pending({"a": 3}), True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from deploy.rules.alerts import ALERTS
+from deploy.rules.recording import RECORDINGS
 from deploy.rules.render import plain
+from drse_forecaster.queries import Utilization, build_load_query
 from tests.deploy.alert_cases import (
     CASES,
     CHAT,
@@ -59,6 +62,25 @@ def test_the_charts_rules_are_the_plain_ones() -> None:
         return {rule.get("alert") or rule["record"]: rule for group in groups for rule in group["rules"]}
 
     assert by_name(groups_of()) == by_name(yaml.safe_load(plain())["groups"])
+
+
+def test_the_charts_rules_go_by_the_metrics_of_the_forecaster(tmp_path: Path) -> None:
+    """Else its alerts would say of each GPU that it is not measured."""
+    texts = ["GR_ENGINE_ACTIVE:1", "amd_busy::gpu_id", "plain"]
+    requests = ["engine:running", "engine:waiting"]
+    sets = [f"--set-json=forecaster.utilizationMetrics={json.dumps(texts)}"]
+    groups = groups_of(*sets, f"--set-json=forecaster.requestMetrics={json.dumps(requests)}")
+    path = _write(tmp_path / "other.yaml", groups)
+    assert promtool("check", "rules", str(path)).returncode == 0
+    found = {rule["record"]: rule["expr"] for rule in groups[0]["rules"]}
+    metrics = tuple(map(Utilization.parse, texts))
+    assert found["drse:gpu_utilization:ratio"] == " or ".join(one.expression() for one in metrics)
+    assert found["drse:job_load:gpus"] == build_load_query(metrics, tuple(requests))
+    default = next(rule.expr for rule in RECORDINGS if rule.record == "drse:job_load:gpus")
+    (load,) = (
+        rule["expr"] for rule in groups_of(*sets)[0]["rules"] if rule["record"] == "drse:job_load:gpus"
+    )
+    assert load == build_load_query(metrics) != default
 
 
 @pytest.mark.parametrize("wanted", [True, False], ids=["fires", "silent"])

@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "helm" / "drse"
 FULL_VALUES = CHART / "ci" / "full-values.yaml"
 NAMESPACE = "drse-system"
-#: Kinds of the Prometheus Operator, which the embedded cluster does not serve.
-MONITORING_KINDS = frozenset({"ServiceMonitor", "PodMonitor", "PrometheusRule"})
+#: Kinds of the Prometheus Operator and of the Gateway API, which the embedded cluster does not serve.
+OTHERS_KINDS = frozenset({"ServiceMonitor", "PodMonitor", "PrometheusRule", "HTTPRoute"})
 
 Document = dict[str, Any]
 

@@ -19,7 +19,7 @@ from drse_local.apiclient import connect
 from drse_local.errors import LocalClusterError
 from drse_local.release import Release, Replica
 from drse_local.threaded import ThreadedCluster
-from tests.helm.chart import FULL_VALUES, MONITORING_KINDS, NAMESPACE, of_kind, render
+from tests.helm.chart import FULL_VALUES, NAMESPACE, OTHERS_KINDS, of_kind, render
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -83,7 +83,7 @@ def test_the_api_server_takes_everything_that_is_rendered(
     monitored: ThreadedCluster, release: Release, args: tuple[str, ...]
 ) -> None:
     # Objects of other namespaces than the release's would need them.
-    documents = [d for d in render(*args, "--set=dashboards.namespace=") if d["kind"] not in MONITORING_KINDS]
+    documents = [d for d in render(*args, "--set=dashboards.namespace=") if d["kind"] not in OTHERS_KINDS]
     for pod in of_kind(documents, "Pod"):
         # A dry run leaves no account for it, and pods of accounts that are not there are refused.
         pod["spec"]["serviceAccountName"] = "drse-operator"

@@ -262,7 +262,7 @@ class Operator:
             group.create_task(keeper.run(), name="keeper")
             if forecasts is not None:
                 group.create_task(forecasts.run(), name="forecasts")
-            group.create_task(starts.run(self._stirred), name="starts")
+            group.create_task(starts.run(self._loop.touch_told), name="starts")
             group.create_task(self._loop.run(), name="loop")
 
     async def _refresh(self) -> None:

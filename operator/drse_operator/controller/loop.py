@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 #: Changes within this many seconds are taken together; longer when passes are long, but never beyond the cap.
 _GATHER = 0.05
 _GATHER_CAP = 1.0
+#: Seconds until what was not told since too much is told at once is looked at again.
+_TOLD_LATER = 1.0
 #: A pass is made at least this often, whatever happens (seconds).
 _RESYNC = 30.0
 
@@ -108,6 +110,11 @@ class Loop:
 
     def stir(self) -> None:
         """Something happened that any job may depend on."""
+        self._wake.set()
+
+    def touch_told(self) -> None:
+        """There are new starts to tell."""
+        self._sweep.touch()
         self._wake.set()
 
     def touch_scaled(self) -> None:
@@ -290,9 +297,11 @@ class Loop:
         before = job.status.queue
         if before is None or job.status.assignments:
             return True
-        due = self._pace.told_from(job.uid, before, wait)
+        due = self._pace.told_from(job.uid, before, wait, now)
         if due <= now:
-            return self._pace.may_tell(now)
+            if self._pace.may_tell(now):
+                return True
+            due = now + _TOLD_LATER
         if due < math.inf and job.spec is not None:
             self._sweep.again(job.spec.queue, due)
         return False

@@ -51,12 +51,18 @@ class Pace:
         if old == new:
             return now
         delay = _delay(old, new)
-        return now if delay == 0 else self._last.get(uid, 0.0) + delay
+        return now if delay == 0 else self._since(uid, now) + delay
 
-    def told_from(self, uid: str, old: QueueStatus, new: Wait) -> float:
+    def told_from(self, uid: str, old: QueueStatus, new: Wait, now: float) -> float:
         """From when on it may be written how a wait goes on, being all there is to write; infinite when
         there is nothing of note."""
-        return self._last.get(uid, 0.0) + _wait_delay(old, new)
+        return self._since(uid, now) + _wait_delay(old, new)
+
+    def _since(self, uid: str, now: float) -> float:
+        """When the job's status was written; long ago when that is still to come, as after a clock was set
+        back."""
+        last = self._last.get(uid, 0.0)
+        return last if last <= now else 0.0
 
     def may_tell(self, now: float) -> bool:
         """Whether the rate of such writes allows one more now, which is then taken to be made."""

@@ -40,7 +40,11 @@ class Sweep:
         self._again = {name: at for name, at in self._again.items() if name in self._sizes}
         self._stale &= self._sizes.keys()
         if changed:
-            self._stale.update(self._sizes)
+            self.touch()
+
+    def touch(self) -> None:
+        """There may be something to tell in any queue."""
+        self._stale.update(self._sizes)
 
     def again(self, name: str, at: float) -> None:
         """Something in the queue is worth telling, but not before ``at``."""

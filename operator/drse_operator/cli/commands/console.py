@@ -123,11 +123,15 @@ def _is_ready(pod: Document) -> bool:
 
 
 def _pod_port(pod: Document, target: int | str) -> int:
-    """A Service's target in the pod, which may be a name."""
+    """A Service's target in the pod, which may be a name. Raises ClickException where no port has it."""
     if isinstance(target, int):
         return target
-    ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
-    return next(int(port["containerPort"]) for port in ports if port.get("name") == target)
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if port.get("name") == target:
+                return int(port["containerPort"])
+    name = pod["metadata"]["name"]
+    raise click.ClickException(f"pod {name} has no port {target}, which the console's Service leads to")
 
 
 async def _ingress(session: Session, namespace: str) -> str | None:

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import click
 from rich.text import Text
 from textual import on, work
-from textual.app import App, ComposeResult
+from textual.app import App, ComposeResult, ScreenStackError
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
 from drse_operator.api.keys import JobKey
@@ -99,16 +100,22 @@ class Dash(App[None]):
     @work(exclusive=True)
     async def _follow(self) -> None:
         """Look again and again; what goes wrong is told, and tried again."""
-        while True:
-            try:
-                async with self._open() as ask:
-                    while True:
-                        await self._pause()
-                        self._look, self._trouble = await ask(), ""
-                        self._draw()
-            except click.ClickException as error:
-                self._trouble = error.message
-                self._tell_age()
+        with suppress(NoMatches, ScreenStackError):  # somebody has quit: the screen is taken away
+            while True:
+                await self._pause()
+                try:
+                    await self._look_over()
+                except click.ClickException as error:
+                    self._trouble = error.message
+                    self._tell_age()
+
+    async def _look_over(self) -> NoReturn:
+        """Look over one connection, until something goes wrong."""
+        async with self._open() as ask:
+            while True:
+                self._look, self._trouble = await ask(), ""
+                self._draw()
+                await self._pause()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

@@ -34,8 +34,9 @@ class Sheet(ModalScreen[None]):
             yield Static(self._text, id="text", markup=False)
 
     def show(self, text: Text | str) -> None:
-        """Put another text in its place."""
-        self.query_one("#text", Static).update(text)
+        """Put another text in its place; nothing where it has been taken away meanwhile."""
+        for shown in self.query("#text").results(Static):
+            shown.update(text)
 
     def action_close(self) -> None:
         """Take it away."""
