@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -95,7 +94,7 @@ def up(
     from drse_local.foreground import run_until_stopped
     from drse_local.monitoring import MonitoringOptions
     from drse_local.scenario import Scenario, load_scenario
-    from drse_local.standins import Standins
+    from drse_local.standins import Running, Standins
 
     options = None
     if not no_prometheus:
@@ -113,8 +112,12 @@ def up(
             _print_up(record)
             click.echo("Ctrl-C stops it.")
 
-        def publish(programs: Mapping[str, str]) -> None:
-            update = {"programs": dict(programs), "components": components_of(cluster)}
+        def publish(running: Running) -> None:
+            update = {
+                "programs": dict(running.urls),
+                "deployments": dict(running.deployments),
+                "components": components_of(cluster),
+            }
             instance.save(instance.running().model_copy(update=update))
 
         standins = Standins(cluster, click.echo, publish)
@@ -154,7 +157,11 @@ def status(name: str | None, output: str) -> None:
 
 @cli.command()
 @name_option
-@click.option("--wait", is_flag=True, help="Until DRSE has been installed with helm, and its programs run.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Until DRSE has been installed with helm, and programs run as its Deployments say now.",
+)
 def env(name: str | None, wait: bool) -> None:
     """Print what a shell needs to use a running cluster.
 
@@ -162,13 +169,8 @@ def env(name: str | None, wait: bool) -> None:
     eval "$(drse-local env)"
     """
     instance = Instance(name or DEFAULT_NAME)
-    deadline = time.monotonic() + _RELEASE_SECONDS
-    while wait and not instance.running().programs:
-        if time.monotonic() > deadline:
-            raise LocalClusterError(
-                f"No release runs on {instance.name} yet: see helm list -A, and {instance.log}."
-            )
-        time.sleep(_POLL_SECONDS)
+    if wait:
+        asyncio.run(_wait_for_release(instance))
     for variable, value in instance.running().exports().items():
         click.echo(f'export {variable}="{value}"')
 
@@ -233,6 +235,25 @@ def demo(
     from drse_local.demo.session import Options
 
     ctx.exit(run_demo(Options(once, keep, timeout, picture), output == "json"))
+
+
+async def _wait_for_release(instance: Instance) -> None:
+    """Until the Deployments of all releases are run as they are now, and there is one at least."""
+    from drse_local.apiclient import connect
+    from drse_local.standins import present
+
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    async with connect(instance.running().kubeconfig) as api:
+        while True:
+            wanted = {name: n for each in await present(api) for name, n in each.deployments.items()}
+            if wanted and wanted == instance.running().deployments:
+                return
+            if time.monotonic() > deadline:
+                raise LocalClusterError(
+                    f"No release runs on {instance.name} yet as it is installed: see helm list -A, and "
+                    f"{instance.log}."
+                )
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _start_detached(instance: Instance) -> InstanceRecord:

@@ -59,6 +59,8 @@ class InstanceRecord(BaseModel):
     components: tuple[Component, ...]
     #: URLs of the programs of releases that have been installed.
     programs: dict[str, str] = {}
+    #: Generation of the Deployments that these run, by namespace/name.
+    deployments: dict[str, int] = {}
 
     @classmethod
     def of(cls, cluster: LocalCluster) -> InstanceRecord:

@@ -1,4 +1,4 @@
-"""What a Deployment's pods would run and where its Services would lead, read from the API server's documents.
+"""What the pods of a release run and where its Services lead, read from the API server's documents.
 
 Covers what the chart uses, and says so where a manifest goes beyond it, rather than run something else.
 """
@@ -19,30 +19,18 @@ _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class PodProgram:
-    """The one container of a Deployment's pods.
+class Container:
+    """The one container of a pod. ``name`` is that of the pod, or of the Deployment that makes it.
 
     service_account: whose token the pod gets; None when it gets none.
     variables: environment with plain values. fields: variables that stand for a field of the pod.
-    port: container port of its probes. ready_path: where its readiness is asked.
     """
 
     name: str
-    component: str
-    labels: Mapping[str, str]
-    replicas: int
     command: tuple[str, ...]
     variables: Mapping[str, str]
     fields: Mapping[str, str]
-    port: int
-    ready_path: str
     service_account: str | None
-    grace_seconds: float
-
-    @property
-    def replica_names(self) -> tuple[str, ...]:
-        """A name for each pod; they stay the same over restarts."""
-        return tuple(f"{self.name}-{index}" for index in range(self.replicas))
 
     def environment(self, pod: str, namespace: str, moved: Mapping[str, str]) -> dict[str, str]:
         """The container's variables in the pod of that name; `moved` maps addresses to where they are now."""
@@ -58,6 +46,26 @@ class PodProgram:
             return "$" if name is None else environment.get(name, match[0])
 
         return tuple(_move(_REFERENCE.sub(fill, text), moved) for text in self.command)
+
+
+@dataclass(frozen=True, slots=True)
+class PodProgram(Container):
+    """What a Deployment's pods run.
+
+    port: container port of its probes. ready_path: where its readiness is asked.
+    """
+
+    component: str
+    labels: Mapping[str, str]
+    replicas: int
+    port: int
+    ready_path: str
+    grace_seconds: float
+
+    @property
+    def replica_names(self) -> tuple[str, ...]:
+        """A name for each pod; they stay the same over restarts."""
+        return tuple(f"{self.name}-{index}" for index in range(self.replicas))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +86,43 @@ def programs_of(deployments: Iterable[Manifest]) -> Iterator[PodProgram]:
         name = deployment["metadata"]["name"]
         template = deployment["spec"]["template"]
         pod, labels = template["spec"], template["metadata"]["labels"]
-        if len(pod["containers"]) != 1 or pod.get("initContainers"):
-            raise LocalClusterError(f"Deployment {name} must have one container to be run as a process.")
+        found = container_of(name, pod, f"Deployment {name}")
         container = pod["containers"][0]
         probe = container["readinessProbe"]["httpGet"]
-        variables, fields = _environment(name, container)
         yield PodProgram(
             name=name,
-            component=labels.get(_COMPONENT_LABEL, name),
+            component=component(labels) or name,
             labels=labels,
             replicas=deployment["spec"]["replicas"],
-            command=(*container["command"], *container.get("args", ())),
-            variables=variables,
-            fields=fields,
+            command=found.command,
+            variables=found.variables,
+            fields=found.fields,
             port=_port(container, probe["port"]),
             ready_path=probe["path"],
-            service_account=pod["serviceAccountName"] if pod.get("automountServiceAccountToken") else None,
+            service_account=found.service_account,
             grace_seconds=pod.get("terminationGracePeriodSeconds", _DEFAULT_GRACE_SECONDS),
         )
+
+
+def container_of(name: str, pod: Manifest, owner: str) -> Container:
+    """What the spec of a pod runs. Raises LocalClusterError, which names the ``owner`` of the spec, for what
+    cannot be run as a plain process."""
+    if len(pod["containers"]) != 1 or pod.get("initContainers"):
+        raise LocalClusterError(f"{owner} must have one container to be run as a process.")
+    container = pod["containers"][0]
+    variables, fields = _environment(owner, container)
+    return Container(
+        name=name,
+        command=(*container["command"], *container.get("args", ())),
+        variables=variables,
+        fields=fields,
+        service_account=pod["serviceAccountName"] if pod.get("automountServiceAccountToken") else None,
+    )
+
+
+def component(labels: Mapping[str, str]) -> str | None:
+    """Which part of a release something is, by its labels."""
+    return labels.get(_COMPONENT_LABEL)
 
 
 def service_addresses(services: Iterable[Manifest]) -> Iterator[ServiceAddress]:
@@ -107,7 +134,7 @@ def service_addresses(services: Iterable[Manifest]) -> Iterator[ServiceAddress]:
             yield ServiceAddress(address, spec.get("selector") or {})
 
 
-def _environment(deployment: str, container: Manifest) -> tuple[dict[str, str], dict[str, str]]:
+def _environment(owner: str, container: Manifest) -> tuple[dict[str, str], dict[str, str]]:
     """Plain variables, and those that name a field of the pod."""
     plain: dict[str, str] = {}
     fields: dict[str, str] = {}
@@ -120,7 +147,7 @@ def _environment(deployment: str, container: Manifest) -> tuple[dict[str, str], 
             fields[name] = path
         else:
             raise LocalClusterError(
-                f"{name} of Deployment {deployment} comes from {source}; only values, metadata.name and "
+                f"{name} of {owner} comes from {source}; only values, metadata.name and "
                 "metadata.namespace are known here."
             )
     return plain, fields

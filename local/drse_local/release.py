@@ -25,10 +25,17 @@ from typing import Any, Self
 
 import yaml
 
-from drse_local.apiclient import ApiStatusError
+from drse_local.apiclient import ApiStatusError, Manifest
 from drse_local.cluster import LocalCluster
 from drse_local.errors import LocalClusterError
-from drse_local.pods import PodProgram, ServiceAddress, programs_of, service_addresses
+from drse_local.pods import (
+    Container,
+    PodProgram,
+    ServiceAddress,
+    container_of,
+    programs_of,
+    service_addresses,
+)
 from drse_local.ports import LOOPBACK, PortReservation
 from drse_local.probes import http_probe
 from drse_local.processes import ManagedProcess, ProcessSpec
@@ -111,6 +118,7 @@ class Release:
     code: folders of another version's packages, which its processes then run. Their names tell the two apart,
         as the pods of two ReplicaSets are told apart.
     essential: whether the cluster ends with a program that ends by itself.
+    preferred_ports: ports by replica name, of an earlier run, taken again where they are free.
     """
 
     def __init__(
@@ -124,6 +132,7 @@ class Release:
         chart: Path = CHART,
         code: Sequence[Path] = (),
         essential: bool = True,
+        preferred_ports: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.namespace = namespace
@@ -133,6 +142,8 @@ class Release:
         self._operator_replicas = operator_replicas
         self._values = values or {}
         self._essential = essential
+        self._preferred_ports = preferred_ports
+        self._addresses: Mapping[str, str] = {}
         self._replicas: dict[str, tuple[Replica, ...]] = {}
         self._ports: PortReservation | None = None
 
@@ -221,15 +232,15 @@ class Release:
     async def run(self) -> None:
         """Start a process for each replica of what is installed, each ready before the next is started."""
         programs = await self._programs()
-        ports = PortReservation(name for program in programs for name in program.replica_names)
+        names = [name for program in programs for name in program.replica_names]
+        ports = PortReservation(names, self._preferred_ports)
         self._ports = ports
-        addresses = await self._addresses(programs, ports)
+        self._addresses = await self._resolve(programs, ports)
         # The operator asks the forecaster at once, and again only after a while.
         for program in sorted(programs, key=lambda each: each.component == "operator"):
             kubeconfig = await self._kubeconfig(program)
             self._replicas[program.component] = tuple(
-                self._replica(program, name, ports[name], kubeconfig, addresses)
-                for name in program.replica_names
+                self._replica(program, name, ports[name], kubeconfig) for name in program.replica_names
             )
             for replica in self._replicas[program.component]:
                 await replica.start()
@@ -244,6 +255,17 @@ class Release:
         if self._ports is not None:
             self._ports.close()
 
+    async def task(self, pod: Manifest) -> ProcessSpec:
+        """What a pod of the release that ends by itself would run, with its service account's rights.
+
+        Raises LocalClusterError for what cannot be run as a process.
+        """
+        name = pod["metadata"]["name"]
+        container = container_of(name, pod["spec"], f"Pod {name}")
+        environment = container.environment(name, self.namespace, self._addresses)
+        argv = container.argv(environment, self._addresses)
+        return self._process(name, argv, environment, await self._kubeconfig(container))
+
     async def _programs(self) -> tuple[PodProgram, ...]:
         async with self._cluster.connect() as api:
             deployments = await api.get(
@@ -252,7 +274,7 @@ class Release:
         programs = programs_of(deployments["items"])
         return tuple(replace(p, name=f"{p.name}-other") if self._code else p for p in programs)
 
-    async def _addresses(self, programs: Iterable[PodProgram], ports: PortReservation) -> dict[str, str]:
+    async def _resolve(self, programs: Iterable[PodProgram], ports: PortReservation) -> dict[str, str]:
         """Loopback address by the address that pods would use."""
         async with self._cluster.connect() as api:
             services = await api.get(
@@ -271,7 +293,7 @@ class Release:
             return {}
         return {PROMETHEUS_SERVICE: self._cluster.monitoring.prometheus.url.removeprefix("http://")}
 
-    async def _kubeconfig(self, program: PodProgram) -> Path | None:
+    async def _kubeconfig(self, program: Container) -> Path | None:
         if program.service_account is None:
             return None
         return await self._cluster.service_account_kubeconfig(self.namespace, program.service_account)
@@ -282,25 +304,27 @@ class Release:
         name: str,
         port: int,
         kubeconfig: Path | None,
-        addresses: Mapping[str, str],
     ) -> Replica:
-        moved = {f"0.0.0.0:{program.port}": f"{LOOPBACK}:{port}", **addresses}
+        moved = {f"0.0.0.0:{program.port}": f"{LOOPBACK}:{port}", **self._addresses}
         environment = program.environment(name, self.namespace, moved)
-        argv = program.argv(environment, moved)
-        if self._code:
-            environment["PYTHONPATH"] = os.pathsep.join(map(str, self._code))
         url = f"http://{LOOPBACK}:{port}"
-        spec = ProcessSpec(
-            name,
-            (_executable(argv[0]), *argv[1:]),
-            # As outside of a pod, should this machine be one.
-            {**environment, "KUBERNETES_SERVICE_HOST": "", "KUBECONFIG": str(kubeconfig or "")},
+        spec = replace(
+            self._process(name, program.argv(environment, moved), environment, kubeconfig),
             ready=http_probe(url + program.ready_path),
             ready_timeout=_READY_SECONDS,
             stop_timeout=program.grace_seconds,
             essential=self._essential,
         )
         return Replica(self._cluster, spec, port, program.port)
+
+    def _process(
+        self, name: str, argv: Sequence[str], environment: Mapping[str, str], kubeconfig: Path | None
+    ) -> ProcessSpec:
+        # As outside of a pod, should this machine be one.
+        outside = {"KUBERNETES_SERVICE_HOST": "", "KUBECONFIG": str(kubeconfig or "")}
+        code = {"PYTHONPATH": os.pathsep.join(map(str, self._code))} if self._code else {}
+        command = (_executable(argv[0]), *argv[1:])
+        return ProcessSpec(name, command, {**environment, **code, **outside}, essential=False)
 
     def _scrape(self, component: str, replicas: Iterable[Replica]) -> None:
         if self._cluster.has_monitoring:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from drse_operator.admission.decisions import Assign, Placement, Plan
+from drse_operator.admission.decisions import Placement, Plan
 from drse_operator.admission.snapshot import Device, Holding, Job, Node, Queue, Snapshot
 from drse_operator.api.enums import DeviceSelection, TaskType, TopologyMode, TopologyScope, Vendor
 from drse_operator.api.keys import JobKey
@@ -167,7 +167,3 @@ def placed(plan: Plan, name: str) -> list[Placement]:
     """Everything that a plan gives to a job, by replica and worker."""
     mine = [p for a in plan.assign if a.key.name == name for p in a.placements]
     return sorted(mine, key=lambda p: (p.replica, p.worker))
-
-
-def assigns_of(plan: Plan, name: str) -> list[Assign]:
-    return [a for a in plan.assign if a.key.name == name]

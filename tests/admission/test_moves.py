@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from drse_operator.admission.moves import UNKNOWN, Cause, cause, changes, is_off
 from drse_operator.admission.outlook import Outlook, Turn, look_ahead
+from drse_operator.admission.planner import plan
 from drse_operator.admission.pools import kind_id
 from drse_operator.admission.snapshot import Holding, Job, Node, Queue, Snapshot
+from drse_operator.api.enums import TaskType
 from drse_operator.api.reasons import MoveReason
 from tests.admission.builders import NodePlan, kind_of, make_job, make_nodes, shape
 
@@ -192,6 +194,22 @@ def test_a_job_that_is_gone_because_it_has_run_is_not_the_cause() -> None:
     after = replace(before, holders=(y_runs,), waiting=(mine,))
     assert before.outlook(NOW).turns["uid-mine"].start == NOW + 5 * HOUR
     assert why(before, after, at=NOW + 2 * HOUR + 120)[0] is MoveReason.PLAN_CHANGED
+
+
+def test_replicas_end_one_by_one_and_reservation_and_start_agree() -> None:
+    """A holder of two nodes gives the one back an hour before the other."""
+    held = [Holding(r, 0, f"node-{r}", 8, True, NOW - r * HOUR, 0.0) for r in (0, 1)]
+    both = replace(holder("h", hours=3), holdings=tuple(held), wanted=2, task_type=TaskType.BATCH)
+    scene = replace(FULL, nodes=("node-0", "node-1"), holders=(both,))
+    pair = make_job("pair", [shape(H100, 8, workers=2)], at=NOW, queue="b")
+    scene = replace(scene, waiting=(pair,))
+    start = scene.outlook(NOW).turns["uid-pair"].start
+    (reserved,) = plan(scene.snapshot, NOW).reserved
+    assert start == reserved.start == NOW + 3 * HOUR
+    one = replace(scene, waiting=(make_job("one", [shape(H100, 8)], at=NOW, queue="b"),))
+    start = one.outlook(NOW).turns["uid-one"].start
+    (reserved,) = plan(one.snapshot, NOW).reserved
+    assert start == reserved.start == NOW + 2 * HOUR
 
 
 def test_a_holder_that_ended_early_is_named() -> None:

@@ -70,7 +70,7 @@ SCENARIOS = [
         ),
         {"urgent": ["node-0"]},
         {"early": W.RESERVED},
-        {"early": ("needs 8 x H100 on one node", "0 of 16 are free", "on node-0 are reserved", "1 h 0 min")},
+        {"early": ("needs 8 x H100 on one node", "0 of 8 are free", "on node-0 are reserved", "01:01 UTC")},
     ),
     Scenario(
         "among equals who came first goes first",
@@ -141,7 +141,7 @@ SCENARIOS = [
         ),
         {"small": ["node-0"]},
         {"failed": W.BACKING_OFF},
-        {"failed": ("30 s",)},
+        {"failed": ("at 00:02:10 UTC",)},
     ),
     Scenario(
         "when the back-off is over the job goes on",

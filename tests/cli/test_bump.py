@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drse_operator.api.keys import JobKey
+from drse_operator.cli.commands.bump import describe
 from drse_operator.observe.views.bump import NoPriorityError, Priority, bump
 from drse_operator.observe.views.conflicts import conflicts
 from drse_operator.observe.views.nodes import nodes
@@ -61,6 +62,17 @@ def test_jobs_that_may_not_be_named_are_counted() -> None:
 def test_who_sees_only_a_part_is_told_the_change_and_no_guess() -> None:
     found = bump(Scene(line().world(), NOW, unread=["pods"]), JobKey("team-a", "wait-2"), None)
     assert found.after == Priority("low", 1) and found.answer is None
+
+
+def test_who_may_not_list_classes_names_one_and_is_not_told_that_there_is_none() -> None:
+    made = Documents()
+    made.job("mine", gpus=8, age=20, resources=WHOLE)
+    blind, key = Scene(made.world(), NOW, unread=["nodes", "priorityclasses"]), JobKey("team-a", "mine")
+    found = bump(blind, key, "urgent")
+    assert (found.before, found.after) == (Priority(None, None), Priority("urgent", None))
+    assert "priority the default becomes urgent" in describe("team-a/mine", found, blind)
+    with pytest.raises(NoPriorityError, match="may not list PriorityClasses"):
+        bump(blind, key, None)
 
 
 def test_the_largest_block_leaves_out_what_is_reserved() -> None:

@@ -307,6 +307,13 @@ def test_a_tenant_sees_its_own_gpus_and_decisions_and_no_others(
     told = tenant("decisions", "-o", "json")
     assert told.json["source"] == "events" and [i["job"] for i in told.json["items"]] == ["mine"]
     elsewhere = tenant("queue", "-n", "default")
-    assert elsewhere.code == 1 and "choose your namespace with -n" in elsewhere.err
+    assert elsewhere.code == 1 and f"give -n {namespace}, or" in elsewhere.err
+    assert "you may not list GPUQueues" in tenant("share").err
+    doctor = {
+        item["check"]: item["state"] for item in yaml.safe_load(tenant("doctor", "-o", "json").out)["items"]
+    }
+    assert (doctor["queues"], doctor["closed-nodes"], doctor["operator"]) == ("skip", "skip", "ok")
+    refused = tenant("whatif", "--without", "h100-0")
+    assert refused.code == 1 and "planning needs to see the whole cluster" in refused.err
     assert tenant("hold", "mine", "--yes").code == 1
     assert tenant("report", "usage").code == 1

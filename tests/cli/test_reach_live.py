@@ -10,12 +10,13 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import aiohttp
 import httpx
 import pytest
 import yaml
@@ -39,14 +40,13 @@ LABELS = {"app.kubernetes.io/part-of": "drse", "app.kubernetes.io/component": "c
 
 
 class _Page(BaseHTTPRequestHandler):
-    #: Set when somebody who asked for /wait is known to have gone.
-    left = threading.Event()
+    #: What /wait waits for.
+    over = threading.Event()
 
     def do_GET(self) -> None:
         if self.path == "/wait":
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            self.rfile.read(1)
-            self.left.set()
+            self.over.wait(60)
             return
         body = b"x" * 300_000 if self.path == "/large" else b"ok"
         self.send_response(200)
@@ -131,20 +131,30 @@ def test_the_console_is_reached_through_the_api_server(cluster: Cluster, console
         assert process.wait(30) == 0
 
 
-async def test_whoever_hangs_up_while_waiting_is_let_go(cluster: Cluster, console: int) -> None:
-    access = Access(str(cluster.threaded.kubeconfig), None, None, NAMESPACE)
-    said: list[str] = []
-    _Page.left.clear()
-    async with (
-        connect(access) as session,
-        forwarded(session.api, PodPort(NAMESPACE, "console-0", 8085), console, said.append) as port,
-    ):
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
-            assert await asyncio.to_thread(client.recv, 4) == b"HTTP"
-            # As a browser that is killed: what is lost is told, and not only that nothing more is sent.
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        assert await asyncio.to_thread(_Page.left.wait, 30)
+async def test_who_hangs_up_while_waiting_is_let_go(
+    cluster: Cluster, console: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tunnels: list[aiohttp.ClientWebSocketResponse] = []
+    async with connect(Access(str(cluster.threaded.kubeconfig), None, None, NAMESPACE)) as session:
+        open_websocket = session.api.open_websocket
+
+        async def kept(path: str, query: Mapping[str, str], protocol: str) -> aiohttp.ClientWebSocketResponse:
+            tunnels.append(await open_websocket(path, query, protocol))
+            return tunnels[-1]
+
+        monkeypatch.setattr(session.api, "open_websocket", kept)
+        said: list[str] = []
+        target = PodPort(NAMESPACE, "console-0", 8085)
+        async with forwarded(session.api, target, console, said.append) as port:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+                assert await asyncio.to_thread(client.recv, 4) == b"HTTP"
+                # As a program that is killed: nobody waits for an answer any more.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            async with asyncio.timeout(30):
+                while not tunnels[0].closed:
+                    await asyncio.sleep(0.05)
+            _Page.over.set()
     assert said == []
 
 

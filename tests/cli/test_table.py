@@ -53,15 +53,15 @@ product        1        0     20     6         6     6      6        0        1 
 research       2        4      -     6         2    14     16        2        1           -  11:50
 """
 NODES = """
-NODE    MODEL           GPUS  FREE  LARGEST  HELD  FOREIGN  OUT  JOBS  RACK    ZONE  STATE
-h100-0  H100 80GB HBM3     8     2        2     6        0    0     1  rack-1  -     Ready
-h100-1  H100 80GB HBM3     8     2        0     6        0    0     1  rack-1  -     Ready
-l40s-0  L40S               4     4        4     0        0    0     0  -       -     Ready
+NODE    MODEL           GPUS  FREE  RESERVED  LARGEST  HELD  FOREIGN  OUT  JOBS  RACK    ZONE  STATE
+h100-0  H100 80GB HBM3     8     2         0        2     6        0    0     1  rack-1  -     Ready
+h100-1  H100 80GB HBM3     8     2         2        0     6        0    0     1  rack-1  -     Ready
+l40s-0  L40S               4     4         0        4     0        0    0     0  -       -     Ready
 """
 WHY = """
 job       team-a/pretrain in queue research, position 1: Queued, waits for 8 GPUs (5m so far)
 reason    Reserved: needs 8 x NVIDIA H100 80GB HBM3 on one node; 2 of 16 are free; first in order, GPUs on \
-h100-1 are reserved for it, expected 1 h 50 min from now
+h100-1 are reserved for it, expected at 13:50 UTC
 room      NVIDIA H100 80GB HBM3: needs 8, 2 of 16 free, largest block 2 (h100-1)
 reserved  8 on h100-1, from 13:50
 held by   team-b/tune: 6 on h100-1, until 13:50

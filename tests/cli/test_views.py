@@ -220,6 +220,17 @@ def test_other_tenants_jobs_are_numbers() -> None:
     assert "pretrain" not in why(tenant, JobKey("team-b", "small")).model_dump_json()
 
 
+def test_a_wait_names_those_ahead_only_to_who_may_know_them() -> None:
+    made = busy()
+    made.job("late", "team-b", gpus=8, age=10)
+    whole, key = scene(made), JobKey("team-b", "late")
+    assert "team-a/pretrain goes first" in why(whole, key).says
+    tenant = whole.as_seen_by(frozenset({"team-b"}))
+    assert "a job of queue research goes first" in why(tenant, key, suggest=False).says
+    assert "team-a/" not in queue(tenant).model_dump_json() + jobs(tenant).model_dump_json()
+    assert "team-a/pretrain goes first" in why(whole, key).says, "the whole scene keeps its names"
+
+
 def test_half_a_picture_is_told_from_statuses_and_not_planned() -> None:
     made = Documents()
     wait = {"reason": "WaitingForTurn", "message": "a goes first", "position": 4, "since": times.to_wire(NOW)}

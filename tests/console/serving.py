@@ -74,7 +74,7 @@ def surroundings(cluster: Cluster) -> Surroundings:
         history=Series(tuple(NOW - 86_400 + 300 * i for i in steps), lines),
         loads=loads,
         forecasts=ForecastList(generated_at=datetime.fromtimestamp(NOW - 9, UTC), forecasts=tuple(forecasts)),
-        alerts=(Alert("DRSEJobWaitsTooLong", "warning", NOW - 900, "queue training"),),
+        alerts=(Alert("DRSEJobWaitsTooLong", "warning", "queue training"),),
         trends={
             name: Series(
                 tuple(NOW - 300 * (72 - i) for i in range(73)), {name: tuple(at(i) for i in range(73))}

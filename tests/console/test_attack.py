@@ -91,7 +91,7 @@ def hostile() -> Served:
     served.around = replace(
         served.around,
         leader=EVIL,
-        alerts=(Alert(EVIL, "critical", NOW, EVIL),),
+        alerts=(Alert(EVIL, "critical", EVIL),),
         sources=(Source("prometheus", EVIL, trouble=EVIL), Source("forecaster", EVIL, NOW)),
         records=(*served.around.records, bad),
         periods={**served.around.periods, day: {**served.around.periods[day], evil: tally}},

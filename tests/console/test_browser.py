@@ -65,6 +65,35 @@ def test_no_page_is_wider_than_the_window(quiet: Site, width: int) -> None:
     context.close()
 
 
+def test_the_columns_of_tables_fit_a_common_window(quiet: Site) -> None:
+    context = quiet.context(viewport={"width": 1360, "height": 900})
+    page = quiet.page(context)
+    for path in (
+        "/jobs",
+        "/jobs?view=all",
+        "/queues",
+        "/gpus",
+        "/forecast",
+        "/decisions",
+        "/reports?by=user",
+    ):
+        page.goto(path)
+        over = page.locator(".scroll:has(.data)").evaluate("e => e.scrollWidth - e.clientWidth")
+        assert over <= 0, f"the table of {path} is {over} pixels too wide"
+    context.close()
+
+
+def test_the_label_of_a_figure_leads_where_the_number_does(quiet: Site) -> None:
+    context = quiet.context(viewport={"width": 1360, "height": 900})
+    page = quiet.page(context)
+    page.goto("/")
+    label = page.locator("#figures dt", has_text="GPUs waited for").bounding_box()
+    assert label is not None
+    page.mouse.click(label["x"] + 10, label["y"] + label["height"] / 2)
+    page.wait_for_url("**/jobs?view=waiting")
+    context.close()
+
+
 def test_a_walk_with_the_keyboard_alone(quiet: Site) -> None:
     context = quiet.context(viewport={"width": 1360, "height": 900})
     page = quiet.page(context)

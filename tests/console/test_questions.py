@@ -61,9 +61,7 @@ def test_why_a_job_waits_and_until_when(quiet: Site, asking: Asking) -> None:
         if j.status.queue is not None and j.status.queue.reason == "WaitingForTurn" and j.status.queue.eta
     )
     assert waiting.status.queue is not None
-    asking.click(
-        asking.page.locator("#figures").get_by_text("GPUs waited for").locator("..").get_by_role("link")
-    )
+    asking.click(asking.page.get_by_role("link", name="GPUs waited for"))
     asking.click(asking.page.locator(f'tr[data-id="{waiting.key}"] th a'))
     why = asking.page.locator(".why")
     expect(why.locator("h2")).to_contain_text("WaitingForTurn")

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drse_operator.admission.decisions import Assign, Memory, Moved, Plan, Told
+from drse_operator.admission.decisions import Assign, Memory, Moved, Plan, Told, Wait
 from drse_operator.admission.outlook import look_ahead
 from drse_operator.admission.planner import Planner, plan
 from drse_operator.admission.snapshot import Holding, Snapshot
 from drse_operator.api.gpuqueue import GPUQueueStatus
-from drse_operator.api.reasons import MoveReason
+from drse_operator.api.reasons import MoveReason, WaitReason
 from drse_operator.cluster import tags
 from drse_operator.controller.starts import Starts, causes_of
 from drse_operator.observe.metrics import Metrics
@@ -216,3 +216,13 @@ def test_who_started_while_the_look_was_taken_is_not_told() -> None:
     starts.take(seen, Plan(assign=(start,), memory=Memory(clock_at=NOW + 1)))
     assert not starts.take_news(news, {}, outlook, asked, queues)
     assert all(wait.told is None for wait in starts.tell(passed(seen, NOW).wait))
+
+
+@pytest.mark.parametrize("reason", [WaitReason.QUEUE_CORDONED, WaitReason.NO_SUCH_ACCELERATOR])
+def test_what_was_told_does_not_stand_beside_a_reason_that_somebody_must_mend(reason: WaitReason) -> None:
+    starts, seen = made(), crowd()
+    assert "job-0" in look(starts, seen, NOW)
+    job = next(job for job in seen.jobs if job.key.name == "job-0")
+    wait = Wait(job.key, job.uid, WaitReason.WAITING_FOR_TURN, "")
+    assert starts.tell([wait])[0].told is not None
+    assert starts.tell([replace(wait, reason=reason)])[0].told is None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from deploy.rules.alerts import ALERTS
 from tests.docs.pages import ROOT, Command, commands, help_commands, pages, table_commands
@@ -23,8 +24,6 @@ RUNBOOKS = tuple(f"docs/runbooks/{alert.runbook}.md" for alert in ALERTS)
 MADE, CLEARED = frozenset({"A cluster", "Install"}), frozenset({"Clear away"})
 #: What a reader of the tour would write for the placeholders of tables and help.
 WORDS = {"JOB": "gang-1 -n research"}
-#: Of the chart's notes: what is only run elsewhere.
-UNRUN_NOTES = {"helm test": "its pod is only simulated here; tests/helm runs what is in it"}
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +72,7 @@ def test_the_next_steps_that_the_chart_prints(reader: Reader) -> None:
     assert len(steps) > 3, notes
     for step in steps:
         text = re.sub(r"^ {5}", "", step, flags=re.MULTILINE).strip()
-        if not text.startswith(tuple(UNRUN_NOTES)):
-            reader.run(Command("NOTES.txt", text), free_ports())
+        reader.run(Command("NOTES.txt", text), free_ports())
     reader.run(Command("NOTES.txt", "kubectl delete dsj first --namespace default"))
 
 
@@ -103,6 +101,43 @@ def test_a_program_of_the_release_that_ends_is_started_again(reader: Reader) -> 
     eventually(forecaster, lambda now: now not in (0, before), 120)
 
 
+def test_a_test_of_the_release_that_fails_is_told(reader: Reader) -> None:
+    """As `helm test` would see it of a pod whose command ends with another status than 0."""
+    account = {"serviceAccountName": "drse-operator", "automountServiceAccountToken": True}
+    container = {"name": "doctor", "image": "none:1", "command": ["drse", "why", "nobody"]}
+    labels = {f"app.kubernetes.io/{k}": v for k, v in (("part-of", "drse"), ("instance", "drse"))}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "failing",
+            "namespace": "drse-system",
+            "labels": {**labels, "app.kubernetes.io/component": "test"},
+        },
+        "spec": {**account, "restartPolicy": "Never", "containers": [container]},
+    }
+    (reader.folder / "failing.yaml").write_text(yaml.safe_dump(pod), encoding="utf-8")
+    reader.run(Command(TOUR, "kubectl apply -f failing.yaml"))
+    until = "--for=jsonpath='{.status.phase}'=Failed --timeout=120s"
+    reader.run(Command(TOUR, f"kubectl wait pod/failing -n drse-system {until}"))
+    told = reader.run(Command(TOUR, "kubectl get pod failing -n drse-system -o yaml"))
+    (status,) = yaml.safe_load(told)["status"]["containerStatuses"]
+    ended = status["state"]["terminated"]
+    assert ended["exitCode"] == 1 and "there is no DeepSeekJob nobody" in ended["message"]
+    reader.run(Command(TOUR, "kubectl delete -f failing.yaml"))
+
+
+def test_after_a_rollout_programs_are_where_they_were(reader: Reader) -> None:
+    """And `env --wait` returns only when those of the new generation answer."""
+    answers = "import os, urllib.request as r; r.urlopen(os.environ['DRSE_FORECASTER'] + '/metrics')"
+    before = reader.run(Command(TOUR, "echo $DRSE_FORECASTER"))
+    assert before.strip()
+    reader.run(Command(TOUR, "kubectl set env deployment/drse-forecaster -n drse-system ROLLED=out"))
+    reader.run(Command(TOUR, 'eval "$(drse-local env --name tour --wait)"'))
+    assert reader.run(Command(TOUR, "echo $DRSE_FORECASTER")) == before
+    reader.run(Command(TOUR, f'no_proxy=127.0.0.1 python -c "{answers}"'))
+
+
 @pytest.mark.parametrize("page", ["docs/first-job.md", "docs/operations.md"])
 def test_pages_that_make_what_they_need(reader: Reader, page: str) -> None:
     for command in commands(page):
@@ -110,7 +145,7 @@ def test_pages_that_make_what_they_need(reader: Reader, page: str) -> None:
 
 
 def test_the_programs_of_a_release_end_with_it(reader: Reader) -> None:
-    """The last command of the operations page has removed it."""
+    """The operations page has removed it."""
     status = Command(TOUR, "drse-local status --name tour")
     eventually(lambda: reader.run(status), lambda printed: "drse-operator" not in printed, 120)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection
 from drse_operator.api.keys import JobKey
-from drse_operator.api.reasons import StateReason
 from drse_operator.api.status import Assignment, DeepSeekJobStatus, Device
 from drse_operator.workloads import names
 from drse_operator.workloads.observed import Claim, DeviceRef, Job, Pod, PodPhase
@@ -89,6 +88,7 @@ def pod_of(
     message: str = "",
     created: float = T0,
     job: str = "job",
+    disrupted: str = "",
 ) -> Pod:
     """The pod of a promise: on its node unless it is pending."""
     pending = phase is PodPhase.PENDING
@@ -107,6 +107,7 @@ def pod_of(
         created=created,
         pinned_node=assignment.node if node is None else node,
         message=message,
+        disrupted=disrupted,
     )
 
 
@@ -129,6 +130,7 @@ def see(
     claims: Iterable[Claim] = (),
     services: Iterable[str] = (),
     problems: Iterable[Problem] = (),
+    closed: Mapping[str, str] | None = None,
 ) -> Seen:
     return Seen(
         job=job,
@@ -136,11 +138,8 @@ def see(
         claims={c.name: c for c in claims},
         services=frozenset(services),
         problems=tuple(problems),
+        closed=closed or {},
     )
-
-
-def node_vanished(node: str) -> Problem:
-    return Problem(StateReason.NODE_VANISHED, node, "", f"node {node} has vanished")
 
 
 def with_status(job: Job, status: DeepSeekJobStatus) -> Job:

@@ -119,7 +119,8 @@ class Interleavings(RuleBasedStateMachine):
         document = self.cluster.objects["Pod"][name]
         pod = parse.pod(document)
         assert pod is not None
-        if pod.pinned_node not in self.cluster.objects["Node"]:
+        node = self.cluster.objects["Node"].get(pod.pinned_node)
+        if node is None or node["spec"].get("unschedulable"):
             return
         if pod.gpus and self.cluster.counted(pod.pinned_node) + pod.gpus[0][1] > GPUS:
             return
@@ -177,6 +178,21 @@ class Interleavings(RuleBasedStateMachine):
         for name, pod in list(self.cluster.objects["Pod"].items()):
             if "deletionTimestamp" in pod["metadata"]:
                 self.cluster.remove("Pod", name)
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def pod_is_evicted(self, data: st.DataObject) -> None:
+        document = self.cluster.objects["Pod"][data.draw(st.sampled_from(self.running()))]
+        document["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+        self.cluster.store("Pod", document)
+        self.cluster.delete("Pod", document["metadata"]["name"], document["metadata"]["uid"])
+
+    @rule(node=st.sampled_from(DRA_NODES), cordoned=st.booleans())
+    def node_is_cordoned_or_uncordoned(self, node: str, cordoned: bool) -> None:
+        document = self.cluster.objects["Node"].get(node)
+        if document is not None:
+            document["spec"]["unschedulable"] = cordoned
+            self.cluster.store("Node", document)
 
     @rule(node=st.sampled_from(DRA_NODES))
     def node_goes_or_comes_back(self, node: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from drse_operator.api import times
@@ -14,7 +16,6 @@ from tests.lifecycle.builders import (
     T0,
     claim_of,
     make_job,
-    node_vanished,
     pod_of,
     promise,
     see,
@@ -190,7 +191,8 @@ def test_a_gang_that_loses_a_worker_starts_over_as_a_whole() -> None:
     first, second = promise(worker=0, bound=True), promise(worker=1, node="node-1", bound=True)
     result = assess(see(make_job(status_with(first, second)), [pod_of(first)]), T0 + 60, LIMITS)
     assert result.status.assignments == ()
-    assert "worker 1 of replica 0 on node-1 vanished" in result.events[0].message
+    assert told(result) == [EventReason.WORKER_DISRUPTED]
+    assert "worker 1 of replica 0 on node-1: was deleted by somebody else" in result.events[0].message
 
 
 def test_a_pod_not_yet_bound_may_vanish_without_being_a_failure() -> None:
@@ -213,21 +215,66 @@ def test_a_service_is_restarted_in_place(phase: PodPhase | None) -> None:
     assert (replicas(result), result.status.failures) == ([0], 0)
 
 
-# -- nodes and devices ---------------------------------------------------------------------------------
+# -- taken from outside --------------------------------------------------------------------------------
+
+EVICTED = "Eviction API: evicting"
+CORDONED = {"node-0": "is cordoned"}
 
 
-def test_a_service_replica_whose_node_vanished_is_planned_again() -> None:
-    lost, kept = promise(0, bound=True), promise(1, node="node-1", bound=True)
+@pytest.mark.parametrize(
+    ("pod", "closed", "says"),
+    [
+        pytest.param({"deleting": True, "disrupted": EVICTED}, {}, EVICTED, id="evicted, still ending"),
+        pytest.param({"phase": P.FAILED, "disrupted": EVICTED}, {}, EVICTED, id="evicted and ended"),
+        pytest.param({"deleting": True}, {}, "deleted by somebody else", id="deleted"),
+        pytest.param(None, CORDONED, "node node-0 is cordoned", id="drained"),
+        pytest.param({"phase": P.FAILED}, {"node-0": "is not ready"}, "is not ready", id="the node failed"),
+    ],
+)
+def test_what_is_taken_from_outside_is_no_failure(
+    pod: dict[str, Any] | None, closed: dict[str, str], says: str
+) -> None:
+    """With backoffLimit 0 a failure would end the job."""
+    lost, peer = promise(bound=True), promise(worker=1, node="node-1", bound=True)
+    crashed = pod_of(peer, P.FAILED, message="its peer is gone")
+    pods = [crashed] if pod is None else [pod_of(lost, **pod), crashed]
+    job = make_job(status_with(lost, peer), backoffLimit=0)
+    result = assess(see(job, pods, closed=closed), T0 + 60, LIMITS)
+    assert (result.ended, result.status.failures, result.status.retry_at) == (None, 0, None)
+    assert result.status.assignments == ()
+    assert told(result) == [EventReason.WORKER_DISRUPTED]
+    message = result.events[0].message
+    assert "on node-0" in message and says in message and "backoffLimit does not count it" in message
+
+
+def test_marked_for_eviction_is_not_evicted_yet() -> None:
+    a = promise(bound=True)
+    marked = pod_of(a, disrupted=EVICTED)
+    result = assess(see(make_job(status_with(a)), [marked], closed=CORDONED), T0 + 60, LIMITS)
+    assert replicas(result) == [0] and told(result) == []
+
+
+def test_a_worker_that_has_ended_well_is_not_missed_when_its_node_is_drained() -> None:
+    a = promise(bound=True)
+    done = pod_of(a, P.SUCCEEDED, deleting=True, disrupted=EVICTED)
+    result = assess(see(make_job(status_with(a)), [done], closed=CORDONED), T0 + 60, LIMITS)
+    assert result.ended is StateReason.WORKERS_SUCCEEDED
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_promise_on_a_closed_node_is_given_back_at_once(bound: bool) -> None:
+    """Its pod, were it made again, would wait there in vain."""
+    lost, kept = promise(0, bound=bound), promise(1, node="node-1", bound=True)
     job = make_job(status_with(lost, kept), task="Inference", replicas=2)
-    result = assess(see(job, [pod_of(kept)], problems=[node_vanished("node-0")]), T0 + 60, LIMITS)
+    result = assess(see(job, [pod_of(kept)], [claim_of(kept)], closed=CORDONED), T0 + 60, LIMITS)
     assert replicas(result) == [1]
-    assert told(result) == [EventReason.DEVICE_LOST]
+    assert told(result) == [EventReason.WORKER_DISRUPTED]
 
 
 def test_while_the_pod_is_still_there_its_place_is_kept() -> None:
     a = promise(bound=True)
     job = make_job(status_with(a), task="Inference")
-    result = assess(see(job, [pod_of(a)], problems=[node_vanished("node-0")]), T0 + 60, LIMITS)
+    result = assess(see(job, [pod_of(a)], closed={"node-0": "is gone"}), T0 + 60, LIMITS)
     assert replicas(result) == [0]
 
 

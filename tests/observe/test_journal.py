@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from drse_operator.admission.decisions import Plan, Release, ReleaseReason
 from drse_operator.admission.planner import plan
 from drse_operator.admission.snapshot import Holding, Snapshot
+from drse_operator.api.enums import TaskType
 from drse_operator.api.keys import JobKey
 from drse_operator.api.reasons import WaitReason
 from drse_operator.api.status import ScalingStatus
@@ -60,6 +63,50 @@ def test_a_wait_that_goes_on_is_no_new_decision() -> None:
     other = tuple(replace(wait, reason=WaitReason.NAMESPACE_NOT_ALLOWED) for wait in decided.wait)
     journal.take(now, Plan(wait=other), NOW + 4)
     assert journal.made == made + 2
+
+
+def test_gpus_that_are_kept_are_recorded_again_only_when_their_time_has_moved() -> None:
+    """Whoever goes first in between, and by whatever few seconds the expected start moves."""
+    journal, now = Journal(), cluster()
+    decided = plan(now, NOW)
+    journal.take(now, decided, NOW)
+    (kept,) = decided.reserved
+    (wait,) = (wait for wait in decided.wait if wait.uid == kept.uid)
+    others = replace(wait, reason=WaitReason.WAITING_FOR_TURN)
+
+    def reserves(after: float, at: float) -> int:
+        journal.take(now, Plan(wait=(others,)), at)
+        later = replace(kept, start=kept.start + after)
+        journal.take(now, Plan(wait=(wait,), reserved=(later,)), at + 1)
+        return sum(decision.kind == DecisionKind.RESERVE for decision in journal.latest)
+
+    assert reserves(0, NOW + 60) == 1
+    assert reserves(30, NOW + 120) == 1
+    assert reserves(7200, NOW + 180) == 2
+    assert reserves(7230, NOW + 240) == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "holds", "waited"),
+    [
+        pytest.param(NOW - 20, True, 20, id="a further replica that had to wait"),
+        pytest.param(None, True, 0, id="a further replica that is given at once"),
+        pytest.param(NOW - 20, False, 20, id="a job that is back in the queue"),
+        pytest.param(None, False, 800, id="a job that waits since it came"),
+    ],
+)
+def test_what_was_waited_counts_from_when_it_was_asked_for(
+    since: float | None, holds: bool, waited: float
+) -> None:
+    nodes = make_nodes([NodePlan("H100", 4, held=1 if holds else 0)])
+    holdings = [Holding(0, 0, "node-0", 1, True)] if holds else []
+    job = make_job(
+        "serve", [shape(kind_of(nodes))], task=TaskType.INFERENCE, wanted=2, holdings=holdings, at=NOW - 800
+    )
+    seen = snapshot(nodes, [replace(job, waiting_since=since)])
+    journal = Journal()
+    journal.take(seen, plan(seen, NOW), NOW)
+    assert {decision.numbers["waited_seconds"] for decision in journal.latest} == {waited}
 
 
 def test_a_preemption_names_both_sides() -> None:

@@ -72,7 +72,40 @@ def test_a_cordoned_or_tainted_node_gets_nothing_new(
         cluster.job(namespace, "patient", resources=FOUR_L40S)
         message = cluster.wait_reason(namespace, "patient", "InsufficientFreeGPUs")
         assert "needs 4 x NVIDIA L40S" in message and "nodes in service have no room" in message
+        remedy = f"kubectl taint node {node['metadata']['name']} maintenance-"
+        assert "has the taint maintenance" in message and remedy in message
     cluster.wait_status(namespace, "patient", lambda s: s.phase is Phase.RUNNING)
+
+
+def test_a_drain_is_not_the_jobs_failure(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
+    """``kubectl drain``: cordon, then the eviction subresource. With backoffLimit 0 a failure would be the
+    end; and a service is not made again on the node that is being emptied."""
+    cluster.job(namespace, "train", resources={"gpusPerReplica": 1}, backoffLimit=0)
+    serve = {"engine": "Custom", "image": "registry.example/serve:1"}
+    trains = cluster.wait_status(namespace, "train", lambda s: s.phase is Phase.RUNNING)
+    node, product = trains.assignments[0].node, trains.assignments[0].product
+    beside = {"gpusPerReplica": 1, "accelerators": [{"vendor": "nvidia", "product": product}]}
+    cluster.job(namespace, "serve", taskType="Inference", runtime=serve, resources=beside)
+    cluster.wait_status(namespace, "serve", lambda s: s.phase is Phase.RUNNING)
+    for name in ("train", "serve"):
+        node = cluster.status(namespace, name).assignments[0].node
+        try:
+            cluster.threaded.kubectl(
+                "drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"
+            )
+            reasons = eventually(
+                lambda name=name: cluster.event_reasons(namespace, name), lambda r: "WorkerDisrupted" in r
+            )
+            assert "WorkerFailed" not in reasons
+            status = cluster.wait_status(
+                namespace,
+                name,
+                lambda s, node=node: not any(a.node == node for a in s.assignments),
+            )
+            assert status.failures == 0 and status.phase is not Phase.FAILED
+        finally:
+            cluster.threaded.kubectl("uncordon", node)
+        cluster.wait_status(namespace, name, lambda s: s.phase is Phase.RUNNING, seconds=60)
 
 
 def test_the_api_server_restarts(cluster: Cluster, namespace: str, operator: OperatorProcess) -> None:
@@ -132,7 +165,9 @@ def test_a_device_taint_rule_takes_devices_out_of_service(
     cluster.create(kinds.TAINT_RULE, rule)
     try:
         cluster.job(namespace, "four", resources=FOUR_L40S)
-        assert "3 of 4 are free" in cluster.wait_reason(namespace, "four", "InsufficientFreeGPUs")
+        message = cluster.wait_reason(namespace, "four", "InsufficientFreeGPUs")
+        assert "3 of 3 are free" in message
+        assert f"1 GPU of {pool} is out of service (has the taint example.com/repair" in message
     finally:
         cluster.delete(kinds.TAINT_RULE, namespace)
     cluster.wait_status(namespace, "four", lambda s: s.phase is Phase.RUNNING)

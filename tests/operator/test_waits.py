@@ -31,6 +31,48 @@ def test_a_namespace_is_let_in_later(cluster: Cluster, namespace: str) -> None:
     cluster.wait_status(namespace, "outside", lambda s: s.phase is Phase.RUNNING)
 
 
+def test_a_cordoned_queue_tells_no_start_and_hides_no_mistake(cluster: Cluster, namespace: str) -> None:
+    """The start that was told goes with the reason; what its user must mend keeps its own reason."""
+    name = f"{namespace}-drained"
+    cluster.queue(name)
+    runtime = running_for(600)
+    four = {"gpusPerReplica": 4, "accelerators": [L40S]}
+    for job in ("runs", "waits"):
+        cluster.job(namespace, job, queue=name, resources=four, runtime=runtime, estimatedDuration="10m")
+        cluster.wait_status(namespace, job, lambda s: s.phase is Phase.RUNNING or s.queue is not None)
+    cluster.wait_status(namespace, "waits", lambda s: s.queue is not None and s.queue.eta is not None, 60)
+    cluster.merge(kinds.GPUQUEUE, name, None, {"spec": {"cordoned": True}})
+    assert f"not while queue {name} is cordoned" in cluster.wait_reason(namespace, "waits", "QueueCordoned")
+    status = cluster.status(namespace, "waits")
+    assert status.queue is not None and status.queue.eta is None
+    unknown = {"gpusPerReplica": 1, "accelerators": [{"vendor": "nvidia", "product": "none-such"}]}
+    cluster.job(namespace, "wrong", queue=name, resources=unknown)
+    cluster.wait_reason(namespace, "wrong", "NoSuchAccelerator")
+
+
+def test_nobody_reads_names_of_other_namespaces(cluster: Cluster, namespace: str) -> None:
+    """Status and events say that a job of the queue goes first, not which."""
+    other = f"{namespace}-other"
+    cluster.create(kinds.NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
+    spec = {
+        "resources": {"gpusPerReplica": 4, "accelerators": [L40S]},
+        "runtime": running_for(600),
+        "estimatedDuration": "10m",
+    }
+    cluster.job(namespace, "runs", **spec)
+    cluster.wait_status(namespace, "runs", lambda s: s.phase is Phase.RUNNING)
+    cluster.job(namespace, "first", **spec)
+    cluster.wait_reason(namespace, "first", "Reserved")
+    cluster.job(other, "second", **spec)
+    try:
+        message = cluster.wait_reason(other, "second", "WaitingForTurn")
+        assert "a job of queue tests goes first" in message
+        events = eventually(lambda: cluster.list(kinds.EVENT, other), len)
+        assert not [e["note"] for e in events if f"{namespace}/" in e["note"]]
+    finally:
+        cluster.delete(kinds.DEEPSEEKJOB, "second", other)
+
+
 def test_a_missing_priority_class(cluster: Cluster, namespace: str) -> None:
     name = f"{namespace}-high"
     cluster.job(namespace, "important", priorityClassName=name)

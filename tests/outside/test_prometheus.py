@@ -154,6 +154,14 @@ async def test_nobody_is_there() -> None:
         await use(PrometheusSettings(url=f"http://127.0.0.1:{free_port()}"))
 
 
+async def test_a_password_in_the_address_is_not_told() -> None:
+    async with connect(PrometheusSettings(url="http://ann:secret@127.0.0.1:1/base")) as prometheus:
+        with pytest.raises(PrometheusError) as told:
+            await prometheus.instant("up")
+    assert "Prometheus at http://127.0.0.1:1/base does not answer" in str(told.value)
+    assert "secret" not in str(told.value)
+
+
 async def test_a_query_that_is_refused(url: str) -> None:
     async with connect(PrometheusSettings(url=url)) as prometheus:
         with pytest.raises(PrometheusError, match=r"refuses a query: .*parse error"):
@@ -215,6 +223,7 @@ def test_options_become_settings(tmp_path: Path) -> None:
     [
         (("--prometheus-url", "prometheus:9090"), "write http://HOST:PORT"),
         (("--prometheus-url", "http://[x"), "write http://HOST:PORT"),
+        (("--prometheus-url", "http://prometheus..svc"), "write http://HOST:PORT"),
         (("--utilization-metric", "a b"), "is not a Prometheus name"),
         (("--utilization-metric", "a:none"), "is not a number"),
         (("--prometheus-token-file", "/no/such/file"), "does not exist"),

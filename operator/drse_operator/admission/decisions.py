@@ -47,10 +47,18 @@ class ReleaseReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Mention:
+    """A job that a sentence names, with its queue: see :mod:`drse_operator.admission.discretion`."""
+
+    key: JobKey
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Take replicas away from a job; its GPUs are free when their pods and claims are gone.
 
-    ``taker`` is the job they are taken back for.
+    ``taker`` is the job they are taken back for; ``mentions`` are the jobs that the message names.
     """
 
     key: JobKey
@@ -59,6 +67,7 @@ class Release:
     reason: ReleaseReason
     message: str
     taker: JobKey | None = None
+    mentions: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +89,14 @@ class FirstTold:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Until ``at`` a job had been told ``was``; why that has changed."""
+    """Until ``at`` a job had been told ``was``; why that has changed. ``mentions`` are the jobs that the
+    message names; a message read back from a status names none but its reader's own."""
 
     at: float
     was: Eta
     reason: MoveReason
     message: str
+    mentions: tuple[Mention, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,8 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a job, or its next replica, does not get GPUs now. ``position`` counts from 1 in its queue."""
+    """Why a job, or its next replica, does not get GPUs now. ``position`` counts from 1 in its queue;
+    ``mentions`` are the other jobs that the message names."""
 
     key: JobKey
     uid: str
@@ -117,6 +129,7 @@ class Wait:
     position: int | None = None
     gpus: int = 0
     told: Told | None = None
+    mentions: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

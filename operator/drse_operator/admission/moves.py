@@ -8,15 +8,17 @@ the start would stand without the change is likely, not proven.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sized
+from collections.abc import Container, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
+from drse_operator.admission.decisions import Mention
 from drse_operator.admission.explain import duration
 from drse_operator.admission.outlook import Outlook, Stay, Turn
 from drse_operator.admission.pools import KindId
 from drse_operator.admission.snapshot import Queue
 from drse_operator.api.keys import JobKey
 from drse_operator.api.reasons import MoveReason
+from drse_operator.api.words import count
 
 #: A start or an end has moved when it is off by more than this part of the wait, and by more than so many
 #: seconds.
@@ -30,10 +32,11 @@ _SAME = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a start has moved: a typed reason, and in words."""
+    """Why a start has moved: a typed reason, and in words that name the jobs ``mentions``."""
 
     reason: MoveReason
     message: str
+    mentions: tuple[Mention, ...] = ()
 
 
 UNKNOWN = Cause(MoveReason.PLAN_CHANGED, "the plan has changed; no single cause stands out")
@@ -41,11 +44,12 @@ UNKNOWN = Cause(MoveReason.PLAN_CHANGED, "the plan has changed; no single cause 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Something that may be the cause, and the GPU-seconds that it takes or gives."""
+    """Something that may be the cause, the GPU-seconds that it takes or gives, and the jobs it is about."""
 
     work: float
     reason: MoveReason
     message: str
+    about: Sequence[Turn | Stay] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,10 @@ def cause(uid: str, found: Changes) -> Cause:
         return UNKNOWN
     causes = _later(then, now, found) if now.start > then.start else _earlier(then, now, found)
     best = max(causes, key=lambda c: c.work, default=None)
-    return UNKNOWN if best is None else Cause(best.reason, best.message)
+    if best is None:
+        return UNKNOWN
+    named = (one for one in best.about if str(one.key) in best.message)
+    return Cause(best.reason, best.message, tuple(Mention(one.key, one.queue) for one in named))
 
 
 def is_off(told: float, expected: float, now: float) -> bool:
@@ -152,12 +159,12 @@ def _later(then: Turn, now: Turn, found: Changes) -> Iterator[_Found]:
     entered = [s for s in found.entered if s.kinds & kinds]
     if came or entered:
         work = sum(_work(t) for t in came) + sum(_held(s, s.end - s.since) for s in entered)
-        yield _Found(work, MoveReason.JOB_ARRIVED_AHEAD, _arrived(came, entered))
+        yield _Found(work, MoveReason.JOB_ARRIVED_AHEAD, _arrived(came, entered), [*came, *entered])
     asking = [t for t in found.asking if t.place < now.place and t.kinds & kinds]
     if asking:
         gpus, names = sum(t.gpus for t in asking), _names([t.key for t in asking])
-        message = f"{names} {_does(asking, 'asks')} for {gpus} more GPUs and {_does(asking)} first"
-        yield _Found(sum(_work(t) for t in asking), MoveReason.JOB_ARRIVED_AHEAD, message)
+        message = f"{names} {_does(asking, 'asks')} for {count(gpus, 'more GPU')} and {_does(asking)} first"
+        yield _Found(sum(_work(t) for t in asking), MoveReason.JOB_ARRIVED_AHEAD, message, asking)
     # Who was to end later than the job was to start was not waited for; a job that grows not for itself.
     longer = [
         (a, b)
@@ -167,7 +174,9 @@ def _later(then: Turn, now: Turn, found: Changes) -> Iterator[_Found]:
     if longer:
         late, later = max(longer, key=lambda pair: _held(pair[1], pair[1].end - pair[0].end))
         work = sum(_held(b, b.end - a.end) for a, b in longer)
-        yield _Found(work, MoveReason.RUNS_LONGER, _runs_longer(late, later, len(longer) - 1, after.at))
+        yield _Found(
+            work, MoveReason.RUNS_LONGER, _runs_longer(late, later, len(longer) - 1, after.at), [later]
+        )
     lost = [(name, a, b) for name, kind, a, b in found.nodes if kind in kinds and b < a]
     if lost:
         work = sum(a - b for _, a, b in lost) * (now.start - after.at)
@@ -187,11 +196,11 @@ def _earlier(then: Turn, now: Turn, found: Changes) -> Iterator[_Found]:
     if left:
         message = f"{_names([t.key for t in left])}, which went first, {_does(left, 'is')} gone"
         work = sum(t.gpus * _remaining(t, after.at) for t in left)
-        yield _Found(work, MoveReason.JOB_LEFT_AHEAD, message)
+        yield _Found(work, MoveReason.JOB_LEFT_AHEAD, message, left)
     sooner = [(a, b) for a, b in found.sooner if a.kinds & kinds and a.key != now.key]
     if sooner:
         work = sum(_held(a, a.end - (after.at if b is None else b.end)) for a, b in sooner)
-        yield _Found(work, MoveReason.ENDS_EARLIER, _ends_earlier(sooner, after.at))
+        yield _Found(work, MoveReason.ENDS_EARLIER, _ends_earlier(sooner, after.at), [a for a, _ in sooner])
     won = [(name, a, b) for name, kind, a, b in found.nodes if kind in kinds and b > a]
     if won:
         work = sum(b - a for _, a, b in won) * max(0.0, then.start - after.at)
@@ -222,7 +231,7 @@ def _turned(passing: list[Turn], queue: str, found: Changes, what: str) -> Itera
         yield _Found(work, MoveReason.SHARE_CHANGED, message)
     elif passing:
         verb = what.replace("{es}", "es" if len(passing) == 1 else "")
-        yield _Found(work, MoveReason.ORDER_CHANGED, f"{_names([t.key for t in passing])} {verb}")
+        yield _Found(work, MoveReason.ORDER_CHANGED, f"{_names([t.key for t in passing])} {verb}", passing)
 
 
 def _work(turn: Turn) -> float:
@@ -245,22 +254,23 @@ def _held(stay: Stay, seconds: float) -> float:
 def _arrived(came: list[Turn], entered: list[Stay]) -> str:
     names = _names([*(s.key for s in entered), *(t.key for t in came)])
     gpus = sum(t.gpus for t in came) + sum(s.gpus for s in entered)
-    return f"{names} arrived and {_does([*came, *entered])} first ({gpus} GPUs)"
+    return f"{names} arrived and {_does([*came, *entered])} first ({count(gpus, 'GPU')})"
 
 
 def _runs_longer(then: Stay, now: Stay, others: int, at: float) -> str:
     more = f", as do {others} more" if others else ""
     if then.end <= at:
         late = f", {duration(at - then.end)} longer than expected" if at - then.end >= 1 else ""
-        return f"{now.key} still holds {now.gpus} GPUs{late}{more}"
-    return f"{now.key} is expected to hold {now.gpus} GPUs for {duration(now.end - then.end)} longer{more}"
+        return f"{now.key} still holds {count(now.gpus, 'GPU')}{late}{more}"
+    longer = duration(now.end - then.end)
+    return f"{now.key} is expected to hold {count(now.gpus, 'GPU')} for {longer} longer{more}"
 
 
 def _ends_earlier(sooner: list[tuple[Stay, Stay | None]], at: float) -> str:
     then, now = max(sooner, key=lambda pair: _held(pair[0], pair[0].end - at))
     more = f", as did {len(sooner) - 1} more" if len(sooner) > 1 else ""
     if now is None:
-        return f"{then.key} gave back its {then.gpus} GPUs sooner than expected{more}"
+        return f"{then.key} gave back its {count(then.gpus, 'GPU')} sooner than expected{more}"
     return f"{then.key} is expected to end {duration(then.end - now.end)} sooner{more}"
 
 

@@ -18,6 +18,7 @@ from drse_operator.admission.flows import Record
 from drse_operator.admission.ledger import Rules
 from drse_operator.admission.pools import FAR, KindId, kind_id
 from drse_operator.admission.snapshot import Queue, Snapshot
+from drse_operator.admission.state import State
 from drse_operator.api.keys import JobKey
 from drse_operator.sizing.shapes import Shape
 
@@ -45,6 +46,7 @@ class Stay:
     """A job that holds ``gpus`` of ``kinds`` since ``since``, the last of them until ``end``."""
 
     key: JobKey
+    queue: str
     queued_at: float
     since: float
     end: float
@@ -105,24 +107,35 @@ def starts(
     engine: Engine, now: float, asked: Collection[str], steps: int = STEPS
 ) -> Iterator[tuple[float, Assign]]:
     """Run the engine forward: each start with its time, until all that are asked have started."""
-    ends: list[tuple[float, str]] = []
+    ends: list[tuple[float, str, int]] = []
     for uid, record in engine.state.records.items():
-        for unit in record.units.values():
-            heapq.heappush(ends, (_end(unit.since, unit.end, now), uid))
+        for replica, unit in record.units.items():
+            heapq.heappush(ends, (_end(unit.since, unit.end, now), uid, replica))
     missing = set(asked)
     for _ in range(steps):
         for assign in engine.decide(now).assigns:
             missing.discard(assign.uid)
             record = engine.state.records[assign.uid]
             end = FAR if record.job.task_type.serves else now + max(1.0, record.estimate.expected)
-            heapq.heappush(ends, (end, assign.uid))
+            for replica in {placement.replica for placement in assign.placements}:
+                heapq.heappush(ends, (end, assign.uid, replica))
             yield now, assign
         if not missing or not ends or ends[0][0] >= FAR:
             return
         now = ends[0][0]
         engine.state.advance(now)
         while ends and ends[0][0] <= now:
-            engine.state.drop_job(heapq.heappop(ends)[1])
+            _, uid, replica = heapq.heappop(ends)
+            _replica_over(engine.state, uid, replica)
+
+
+def _replica_over(state: State, uid: str, replica: int) -> None:
+    """A replica ends, and with the last one that the job wants the job: as reservations have it, too."""
+    record = state.records[uid]
+    if len(record.units) > 1 or record.lacking:
+        state.replica_ended(uid, replica)
+    else:
+        state.drop_job(uid)
 
 
 def _end(since: float, end: float, now: float) -> float:
@@ -147,6 +160,7 @@ def _stay(record: Record, now: float, kinds: _Kinds) -> Stay:
     units = record.units.values()
     return Stay(
         record.job.key,
+        record.job.queue,
         record.job.queued_at,
         min(unit.since for unit in units),
         max(_end(unit.since, unit.end, now) for unit in units),

@@ -113,4 +113,5 @@ def snapshot(state: State) -> Snapshot:
         flows=remembered.flows,
         virtual_time=remembered.virtual_time,
         clock_at=remembered.clock_at,
+        out_of_service=state.out_of_service,
     )

@@ -110,6 +110,11 @@ class Pool:
         return sum(free for free, _ in self._index.irange((1, "")))
 
     @property
+    def capacity(self) -> int:
+        """GPUs of the nodes in service, whoever holds them."""
+        return sum(slot.node.capacity for slot in self.slots.values())
+
+    @property
     def largest(self) -> int:
         """Most free GPUs on one node."""
         return self._index[-1][0] if self._index else 0

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from drse_operator.admission.asks import Ask
-from drse_operator.admission.decisions import Release, ReleaseReason
+from drse_operator.admission.decisions import Mention, Release, ReleaseReason
 from drse_operator.admission.dispatch import Outcome, Pass
 from drse_operator.admission.flows import Record, Unit
 from drse_operator.admission.persistence import restore, snapshot
@@ -149,5 +149,7 @@ def _release(victim: Victim, taker: Record) -> Release:
     job = victim.record.job
     replicas = tuple(sorted(unit.replica for unit in victim.units))
     right = "its queue's guarantee" if job.queue != taker.job.queue else "a higher priority"
-    message = f"{victim.gpus} GPUs go to {taker.job.key}, which has {right}"
-    return Release(job.key, job.uid, replicas, ReleaseReason.PREEMPTED, message, taker.job.key)
+    go = "GPU goes" if victim.gpus == 1 else "GPUs go"
+    message = f"{victim.gpus} {go} to {taker.job.key}, which has {right}"
+    named = (Mention(taker.job.key, taker.job.queue),)
+    return Release(job.key, job.uid, replicas, ReleaseReason.PREEMPTED, message, taker.job.key, named)

@@ -50,6 +50,19 @@ class Node:
         return self.domains.get(scope) or f"node:{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """``gpus`` of one kind on a node that are out of service: ``why``, e.g. ``is cordoned``, and the command
+    that is the ``remedy``, if there is one. ``whole``: it is the node that is, not some of its devices."""
+
+    node: str
+    kind: AcceleratorKind
+    gpus: int
+    why: str
+    remedy: str
+    whole: bool
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class FlowKey:
     """What fairness is kept between: a queue's jobs of one task type."""
@@ -136,6 +149,9 @@ class Job:
     mark: Mark | None = None
     #: How often the job has been preempted; one that has been preempts nobody itself.
     preempted: int = 0
+    #: Since when it has waited without a break, None before it has been told that it waits. Only told, never
+    #: decided by.
+    waiting_since: float | None = field(default=None, compare=False)
 
     @property
     def flow(self) -> FlowKey:
@@ -231,8 +247,9 @@ class Snapshot:
 
     ``vacating`` are the (uid, replica) of work that has given up its GPUs although they are not free yet.
     ``learned`` is what durations are estimated from, the same object as long as nothing has changed.
-    The last four fields are memory that earlier plans left (``Plan.memory``); a snapshot without them plans
-    as if fairness began now. ``ended`` is what has ended since that memory was made; ``virtual_time`` is the
+    ``out_of_service`` only explains: nothing is decided by it.
+    The four before it are memory that earlier plans left (``Plan.memory``); a snapshot without them plans as
+    if fairness began now. ``ended`` is what has ended since that memory was made; ``virtual_time`` is the
     start tag that each kind of accelerator has come to; ``clock_at`` when flows' clocks were read (seconds
     since the epoch).
     """
@@ -246,6 +263,7 @@ class Snapshot:
     flows: Mapping[FlowKey, FlowState] = field(default_factory=dict)
     virtual_time: Mapping[str, float] = field(default_factory=dict)
     clock_at: float | None = None
+    out_of_service: tuple[Closed, ...] = ()
     _by_uid: dict[str, Job] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property

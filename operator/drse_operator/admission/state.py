@@ -12,6 +12,7 @@ from drse_operator.admission.flows import Flow, Rank, Record
 from drse_operator.admission.ledger import Ledger, Rules
 from drse_operator.admission.pools import Pool, kind_id
 from drse_operator.admission.snapshot import (
+    Closed,
     FlowKey,
     Job,
     Mark,
@@ -36,6 +37,8 @@ class State(Ledger):
         #: Jobs that hold more replicas than they want, and those with something still being cleared away.
         self.surplus: dict[str, Record] = {}
         self.clearing: set[str] = set()
+        #: GPUs on which nothing may be placed, to explain waits by.
+        self.out_of_service: tuple[Closed, ...] = ()
         #: Flows that have been waiting all along, so that they are not lifted as those that begin to wait.
         self.still_waiting: frozenset[FlowKey] = frozenset()
         self._epoch = 0

@@ -45,6 +45,7 @@ def sync(
     to_file.new.update(job.uid for job in arrived if job.mark is None)
     to_file.add(state.woken())
     state.vacating = set(snapshot.vacating)
+    state.out_of_service = snapshot.out_of_service
     state.held = Counter({queue.name: queue.held for queue in snapshot.queues.values()})
     state.refile_all((r for uid, r in to_file.records.items() if state.records.get(uid) is r), to_file.new)
     state.still_waiting = frozenset()

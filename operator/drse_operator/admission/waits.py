@@ -106,10 +106,10 @@ class Waiting:
         return tuple(Pending(*key, *tally) for key, tally in ordered)
 
     def first(self, count: int) -> tuple[Wait, ...]:
-        """The first so many of each queue whom time alone helps, in the order of their turns."""
+        """The first so many of each queue whose start can be foretold, in the order of their turns."""
         found: list[Wait] = []
         for name in sorted({*self._lines, *self._state.aside.queues}):
-            patient = (wait for wait in self._queue(name) if not wait.reason.user_must_act)
+            patient = (wait for wait in self._queue(name) if wait.reason.has_start)
             found.extend(islice(patient, count))
         return tuple(found)
 
@@ -119,7 +119,7 @@ class Waiting:
         count, lacking = len(group.records), group.lacking
         least = group.ask.least // group.ask.replicas
         for record in own:
-            yield self._teller.tell(record)[0], 1, record.lacking * least
+            yield self._teller.tell(record).reason, 1, record.lacking * least
             count, lacking = count - 1, lacking - record.lacking
         if count:
             yield self._teller.common_reason(group), count, lacking * least
@@ -137,7 +137,7 @@ class Waiting:
         position = 0
         for record in (*(r for _, r in merged), *sorted(parked, key=lambda r: r.job.order)):
             verdict = self._teller.tell(record)
-            position += not verdict[0].user_must_act
+            position += not verdict.reason.user_must_act
             yield _wait(record, verdict, position)
 
     def _flow(self, turns: _Turns) -> Iterator[tuple[tuple[float, FlowKey], Record]]:
@@ -147,7 +147,7 @@ class Waiting:
 
     def _one(self, record: Record) -> Wait:
         verdict = self._teller.tell(record)
-        return _wait(record, verdict, 0 if verdict[0].user_must_act else self._position(record))
+        return _wait(record, verdict, 0 if verdict.reason.user_must_act else self._position(record))
 
     def _position(self, record: Record) -> int:
         line = self._lines[record.job.queue]
@@ -182,13 +182,13 @@ def _turns(state: State, flow: Flow) -> _Turns:
 
 
 def _wait(record: Record, verdict: Verdict, position: int) -> Wait:
-    job, (reason, message) = record.job, verdict
+    job, (reason, message, mentions) = record.job, verdict
     if record.group is not None:
         least = record.group.ask.least // record.group.ask.replicas
     else:
         least = min((s.gpus for s in job.shapes), default=0)
     place = None if reason.user_must_act else position
-    return Wait(job.key, job.uid, reason, message, place, record.lacking * least)
+    return Wait(job.key, job.uid, reason, message, place, record.lacking * least, mentions=mentions)
 
 
 class _Teller:
@@ -223,7 +223,7 @@ class _Teller:
             return self.common(group)
         reservation = outcome.reservations.get(job.uid)
         if reservation is not None:
-            return explain.reserved(job, group.ask, reservation, self._now)
+            return explain.reserved(job, group.ask, reservation, self._state.out_of_service, self._now)
         if outcome.limited.get(job.queue) is record:
             queue = self._state.queues[job.queue]
             return explain.limit_reached(queue, self._state.held[job.queue], group.ask.least)
@@ -247,7 +247,7 @@ class _Teller:
             return WaitReason.LEAD_CAP_REACHED
         if self._ahead(mask, None) is not None:
             return WaitReason.WAITING_FOR_TURN
-        return self.common(group)[0]
+        return self.common(group).reason
 
     def _behind(self, group: Group, record: Record | None) -> Verdict:
         """Why somebody of a group, or the given one, waits behind others."""
@@ -260,7 +260,9 @@ class _Teller:
             flow = self._state.flows[job.flow]
             return explain.lead_cap(job.flow, capped.record.job, (flow.finish - capped.start) * flow.weight)
         ahead = self._ahead(ask.mask, record)
-        return explain.no_room(job, ask) if ahead is None else explain.waiting_for_turn(ahead.record.job, ask)
+        if ahead is None:
+            return explain.no_room(job, ask, self._state.out_of_service)
+        return explain.waiting_for_turn(ahead.record.job, ask)
 
     def _capped(self, flow: FlowKey, mask: int) -> Blocked | None:
         """Of whom a flow has run ahead by more than the cap, for one of the kinds."""
@@ -276,15 +278,16 @@ class _Teller:
 
     def parked_reason(self, cause: Cause, record: Record) -> WaitReason:
         """Why those wait who were set aside for a cause; ``record`` is one of them."""
-        return cause.refusal or _PARKED_REASON.get(cause.park) or self._parked(record)[0]
+        return cause.refusal or _PARKED_REASON.get(cause.park) or self._parked(record).reason
 
     def _parked(self, record: Record) -> Verdict:
         job = record.job
         match record.parked:
             case Park.REFUSED if job.refusal is not None:
-                return job.refusal.reason, job.refusal.message
+                return Verdict(job.refusal.reason, job.refusal.message)
             case Park.REFUSED:
-                return WaitReason.QUEUE_NOT_FOUND, f"GPUQueue {job.queue} does not exist: create it"
+                message = f"GPUQueue {job.queue} does not exist: create it"
+                return Verdict(WaitReason.QUEUE_NOT_FOUND, message)
             case Park.BACKING_OFF:
                 return explain.backing_off(job, self._now)
             case Park.CLEARING:
@@ -297,5 +300,6 @@ class _Teller:
                 ask = record.ask
                 assert ask is not None
                 if ask.number not in self._never:
-                    self._never[ask.number] = explain.never_fits(job, ask, self._state.pools)
+                    closed = self._state.out_of_service
+                    self._never[ask.number] = explain.never_fits(job, ask, self._state.pools, closed)
                 return self._never[ask.number]

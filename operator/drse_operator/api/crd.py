@@ -113,6 +113,7 @@ GPUQUEUE = Resource(
         Column("Weight", ".spec.weight", "Share relative to other queues.", type="integer"),
         Column("Guaranteed", ".spec.guaranteed", "GPUs it can always get back.", type="integer"),
         Column("Limit", ".spec.limit", "GPUs it never exceeds.", type="integer"),
+        Column("Cordoned", ".spec.cordoned", "Whether no waiting job of it may start.", type="boolean"),
         Column("Assigned", ".status.assignedGPUs", "GPUs its jobs hold.", type="integer"),
         Column("Pending", ".status.pendingGPUs", "GPUs its jobs wait for.", type="integer"),
         Column("Jobs", ".status.runningJobs", "Jobs that hold GPUs.", type="integer"),

@@ -270,7 +270,11 @@ class DeepSeekJobSpec(ApiModel):
         description="The job fails when it has run for longer than this.",
     )
     backoff_limit: Count = Field(
-        default=3, ge=0, le=100, description="Failed attempts after which the job has failed."
+        default=3,
+        ge=0,
+        le=100,
+        description="Failed attempts after which the job has failed. What is evicted or deleted, or loses "
+        "its node, has not failed: it is planned again and not counted.",
     )
     ttl_seconds_after_finished: Count | None = Field(
         default=None,

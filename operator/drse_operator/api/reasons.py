@@ -101,6 +101,11 @@ class WaitReason(Word):
         """True where no passing of time can clear the reason."""
         return self in _USER_MUST_ACT
 
+    @property
+    def has_start(self) -> bool:
+        """True where a start can be foretold: nobody has to do something first."""
+        return self not in _USER_MUST_ACT and self is not WaitReason.QUEUE_CORDONED
+
 
 _USER_MUST_ACT = frozenset(
     {
@@ -248,6 +253,11 @@ class EventReason(Word):
     PREEMPTING = ("Preempting", "GPUs are being taken from other jobs for this one.")
     BIND_TIMEOUT = ("BindTimeout", "A replica did not bind in time; it is released whole and planned again.")
     WORKER_FAILED = ("WorkerFailed", "A worker failed; the message says how it ended.")
+    WORKER_DISRUPTED = (
+        "WorkerDisrupted",
+        "A worker was evicted or deleted, or its node went out of service: the replica is planned again, and "
+        "backoffLimit does not count it.",
+    )
     SUCCEEDED = ("Succeeded", "The job ended well.")
     FAILED = ("Failed", "The job failed for good.")
     DEVICE_LOST = ("DeviceLost", "A device or node under the running job vanished or became unhealthy.")

@@ -21,3 +21,8 @@ class Word(StrEnum):
         member._value_ = word
         member.meaning = meaning
         return member
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, e.g. ``1 GPU``, ``2 GPUs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -19,11 +19,13 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open connection; ``namespace`` is the stated one, else the context's, else ``default``."""
+    """An open connection; ``namespace`` is the stated one, else the context's, else ``default``. ``contexts``
+    are the namespaces of all contexts of the kubeconfig."""
 
     api: KubeApi
     namespace: str
     host: str
+    contexts: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -39,7 +41,7 @@ async def connect(access: Access) -> AsyncIterator[Session]:
     namespace = access.namespace or _own_namespace(kubeconfig, access.context)
     async with KubeApi(configuration, "kubectl-drse") as api:
         try:
-            yield Session(api, namespace, configuration.host)
+            yield Session(api, namespace, configuration.host, _namespaces(kubeconfig))
         except ApiUnreachable as error:
             raise click.ClickException(
                 f"the API server at {configuration.host} does not answer: {error}"
@@ -64,6 +66,14 @@ def _kubeconfig(stated: str | None) -> str | None:
     if stated or not _POD_NAMESPACE.exists():
         raise FileNotFoundError(f"{text} is not there")
     return None
+
+
+def _namespaces(kubeconfig: str | None) -> tuple[str, ...]:
+    """Of all contexts."""
+    if kubeconfig is None:
+        return ()
+    contexts, _ = kubernetes_config.list_kube_config_contexts(kubeconfig)
+    return tuple(name for c in contexts if (name := c["context"].get("namespace")))
 
 
 def _own_namespace(kubeconfig: str | None, context: str | None) -> str:

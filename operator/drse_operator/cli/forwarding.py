@@ -42,7 +42,13 @@ async def forwarded(
     ``say`` is told why a connection could not be made.
     """
 
+    open_: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_.add(task)
+        task.add_done_callback(open_.discard)
         try:
             await _serve(api, target, reader, writer)
         except (ApiError, ApiUnreachable) as error:
@@ -56,8 +62,14 @@ async def forwarded(
         server = await asyncio.start_server(serve, LOOPBACK, port)
     except OSError:
         server = await asyncio.start_server(serve, LOOPBACK, 0)
-    async with server:
+    try:
         yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        # A page that waits for news keeps its connection as long as it is let.
+        for task in tuple(open_):
+            task.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
 
 
 async def _serve(
@@ -72,7 +84,9 @@ async def _serve(
         down = asyncio.create_task(_receive(socket, writer))
         try:
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-            # A client that has said all may still be waiting for the answer.
+            if up.done():
+                up.result()  # raises where the client is gone: nobody waits for an answer
+            # A client that has said all may still be waiting for one.
             await down
         finally:
             up.cancel()
@@ -81,7 +95,10 @@ async def _serve(
 
 async def _send(reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketResponse) -> None:
     while data := await reader.read(_CHUNK):
-        await socket.send_bytes(_DATA + data)
+        try:
+            await socket.send_bytes(_DATA + data)
+        except (ConnectionError, aiohttp.ClientError):
+            return  # the server has hung up, and what is received says why
 
 
 async def _receive(socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:

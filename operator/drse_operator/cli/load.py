@@ -14,6 +14,7 @@ import click
 
 from drse_operator.api.keys import JobKey
 from drse_operator.cli.connect import Session
+from drse_operator.cli.elsewhere import readable
 from drse_operator.cli.output import Request
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import ApiError, Kind, Listing
@@ -61,9 +62,11 @@ async def _list(session: Session, kind: Kind) -> tuple[Listing | None, bool]:
         if error.status != 403:
             raise
         if kind is kinds.DEEPSEEKJOB:
+            elsewhere = await readable(session)
+            choose = f"give -n {' or -n '.join(elsewhere)}" if elsewhere else "choose your namespace with -n"
             raise click.ClickException(
                 f"you may list DeepSeekJobs neither in the cluster nor in namespace {session.namespace}: "
-                "choose your namespace with -n, or ask for the role drse-view there"
+                f"{choose}, or ask for the role view there"
             ) from refused
         return None, False
 

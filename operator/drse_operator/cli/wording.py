@@ -22,6 +22,11 @@ def age(seconds: float | None) -> str:
     return f"{days}d{hours}h" if hours and days < 10 else f"{days}d"
 
 
+def at_most(seconds: float | None) -> str:
+    """The upper bound of a span, as histograms tell it: ``<=17m``."""
+    return "-" if seconds is None else f"<={age(seconds)}"
+
+
 def clock(moment: datetime | None, today: datetime) -> str:
     """A time on the caller's clock: ``14:20`` today, ``Nov 25 14:20`` on another day."""
     if moment is None:

@@ -28,6 +28,10 @@ DOMAIN_LABELS: Mapping[TopologyScope, tuple[str, ...]] = {
     TopologyScope.RACK: ("topology.kubernetes.io/rack",),
     TopologyScope.NVLINK_DOMAIN: ("nvidia.com/gpu.clique",),
 }
+#: Why nothing is placed on a node with which all else is well: ``kubectl uncordon`` ends it.
+CORDONED = "is cordoned"
+#: What the node controller adds to such a node.
+_CORDON_TAINT = "node.kubernetes.io/unschedulable"
 _DRA_VENDORS = {"gpu.nvidia.com": Vendor.NVIDIA, "gpu.amd.com": Vendor.AMD, "gpu.habana.ai": Vendor.HABANA}
 
 
@@ -48,13 +52,15 @@ _PLUGINS = {
 
 @dataclass(frozen=True, slots=True)
 class NodeObject:
-    """A node as last seen. ``unready`` says why nothing may be placed on it, empty when all is well."""
+    """A node as last seen. ``unready`` says why nothing may be placed on it, empty when all is well; and
+    ``remedy`` what to do about it."""
 
     name: str
     labels: Mapping[str, str]
     allocatable: Mapping[str, int]
     unready: str
     broken: bool
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ def node(document: Document) -> NodeObject:
     metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
     conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
     broken = conditions.get("Ready") != "True"
+    unready, remedy = _unready(metadata, spec, broken)
     return NodeObject(
         name=metadata["name"],
         labels=dict(metadata.get("labels") or {}),
@@ -126,22 +133,26 @@ def node(document: Document) -> NodeObject:
             for name, amount in (status.get("allocatable") or {}).items()
             if name in _PLUGINS
         },
-        unready=_unready(metadata, spec, broken),
+        unready=unready,
         broken=broken,
+        remedy=remedy,
     )
 
 
-def _unready(metadata: Document, spec: Document, broken: bool) -> str:
+def _unready(metadata: Document, spec: Document, broken: bool) -> tuple[str, str]:
+    """Why nothing may be placed on a node, and what to do about it."""
+    name = metadata["name"]
     if "deletionTimestamp" in metadata:
-        return "is being deleted"
+        return "is being deleted", ""
     if broken:
-        return "is not ready"
-    if spec.get("unschedulable"):
-        return "is cordoned"
+        return "is not ready", f"kubectl describe node {name}"
+    cordoned = bool(spec.get("unschedulable"))
     for taint in spec.get("taints") or ():
+        if cordoned and taint["key"] == _CORDON_TAINT:
+            continue
         if taint["effect"] in ("NoSchedule", "NoExecute") and taint["key"] not in TOLERATED_TAINTS:
-            return f"has the taint {taint['key']}"
-    return ""
+            return f"has the taint {taint['key']}", f"kubectl taint node {name} {taint['key']}-"
+    return (CORDONED, f"kubectl uncordon {name}") if cordoned else ("", "")
 
 
 def resource_slice(document: Document) -> SliceObject | None:

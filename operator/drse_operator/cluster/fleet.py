@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from drse_operator.admission.snapshot import Closed
 from drse_operator.api.enums import Vendor
 from drse_operator.cluster import devices
 from drse_operator.cluster.world import World
@@ -23,6 +24,8 @@ class Fleet:
     uuids: dict[DeviceRef, str]
     #: Device by UUID, with its node.
     by_uuid: dict[str, tuple[str, devices.SliceDevice]]
+    #: GPUs on which nothing may be placed, whoever holds them now.
+    closed: tuple[Closed, ...] = ()
 
 
 def draw_fleet(world: World) -> Fleet:
@@ -53,4 +56,18 @@ def draw_fleet(world: World) -> Fleet:
         kind_of=kind_of,
         uuids={device.ref: device.device.uuid for _, device in named},
         by_uuid={device.device.uuid: (node, device) for node, device in named},
+        closed=tuple(
+            closed
+            for gpus in found
+            if (closed := _closed(world, gpus, kind_of[gpus.vendor, gpus.product, gpus.memory])) is not None
+        ),
     )
+
+
+def _closed(world: World, gpus: devices.Gpus, kind: AcceleratorKind) -> Closed | None:
+    """What of the GPUs of a node is out of service: all, or tainted devices."""
+    item = world.nodes.get("", gpus.node)
+    if item is not None and item.unready:
+        return Closed(gpus.node, kind, gpus.count, item.unready, item.remedy, True)
+    tainted = [device.taint for device in gpus.devices if device.taint]
+    return Closed(gpus.node, kind, len(tainted), tainted[0], "", False) if tainted else None

@@ -133,6 +133,7 @@ def pod(document: Document) -> Pod | None:
         pinned_node=_pinned_node(spec),
         message=_last_word(status, conditions),
         ready_at=None if ready_since is None else from_wire(ready_since),
+        disrupted=_disrupted(conditions),
     )
 
 
@@ -226,6 +227,14 @@ def _pinned_uuids(spec: Document) -> tuple[str, ...]:
             if ".uuid in [" in expression:
                 return tuple(_QUOTED.findall(expression.partition(".uuid in [")[2]))
     return ()
+
+
+def _disrupted(conditions: dict[str, Document]) -> str:
+    """Why the cluster ends a pod, as whoever does it has noted on the pod."""
+    target = conditions.get("DisruptionTarget", {})
+    if target.get("status") != "True":
+        return ""
+    return str(target.get("message") or target.get("reason") or "disrupted")
 
 
 def _last_word(status: Document, conditions: dict[str, Document]) -> str:

@@ -16,19 +16,17 @@ from drse_operator.api import times
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection, Preemption
 from drse_operator.api.gpuqueue import NamespaceSelector
-from drse_operator.api.reasons import StateReason, WaitReason
-from drse_operator.api.status import Assignment
+from drse_operator.api.reasons import WaitReason
 from drse_operator.api.types import seconds
-from drse_operator.cluster import devices, tags
+from drse_operator.cluster import devices, health, tags
 from drse_operator.cluster.fleet import Fleet, draw_fleet
 from drse_operator.cluster.recent import Recent, from_statuses
 from drse_operator.cluster.usage import Usage, measure
 from drse_operator.cluster.world import World
 from drse_operator.sizing.shapes import Refusal, Shape
 from drse_operator.sizing.size import size
-from drse_operator.workloads import names
-from drse_operator.workloads.observed import Claim, Job
-from drse_operator.workloads.seen import Problem, Seen
+from drse_operator.workloads.observed import Job
+from drse_operator.workloads.seen import Seen
 from drse_operator.workloads.templates import template_conflict
 from drse_operator.workloads.wanted import first_unit, wanted_replicas
 
@@ -78,7 +76,8 @@ class Picture:
         """Everything that a plan may look at, with assumed statuses in place."""
         self._redraw()
         queues, jobs = self._queues(usage), tuple(self._drawn.values())
-        seen = admission.Snapshot(self._nodes(usage), queues, jobs, self._vacating(queues))
+        nodes, vacating = self._nodes(usage), self._vacating(queues)
+        seen = admission.Snapshot(nodes, queues, jobs, vacating, out_of_service=self.fleet.closed)
         ended = list(self._ended.values())
         if self._recent is not None:
             return self._recent.complete(seen, ended, self._world)
@@ -234,7 +233,8 @@ class Picture:
             pods=self._world.pods_of(job.uid),
             claims=self._world.claims_of(job.uid),
             services=self._world.services_of(job.uid),
-            problems=self._problems(job),
+            problems=health.problems(self._world, self.fleet, job),
+            closed=health.closed_nodes(self._world, job),
         )
 
     def _job(self, job: Job) -> admission.Job | None:
@@ -279,6 +279,9 @@ class Picture:
             model=spec.model.name or "" if spec.model is not None else "",
             mark=tags.place(job) or self.place(job.uid),
             preempted=status.preemptions,
+            waiting_since=None
+            if status.queue is None
+            else times.from_wire_or(status.queue.since, job.created),
         )
         if topology is None:
             return ask
@@ -300,7 +303,9 @@ class Picture:
         if refusal is None and conflict is not None:
             refusal = Refusal(WaitReason.POD_TEMPLATE_CONFLICT, conflict)
         sizing = size(spec, self.fleet.kinds)
-        return self._keep(job, spec, priority, sizing.shapes, refusal or sizing.refusal)
+        # What its user must mend comes first: a cordon ends by itself.
+        refusal = refusal or sizing.refusal or self._cordoned(spec)
+        return self._keep(job, spec, priority, sizing.shapes, refusal)
 
     def _keep(
         self,
@@ -335,15 +340,22 @@ class Picture:
             )
             return Refusal(WaitReason.QUEUE_NOT_FOUND, message)
         if self._lets_in(queue.spec.namespaces, job.key.namespace):
-            if not queue.spec.cordoned:
-                return None
-            message = f"GPUQueue {spec.queue} is cordoned: nobody in it starts until its cordoned is false"
-            return Refusal(WaitReason.QUEUE_CORDONED, message)
+            return None
         message = (
             f"GPUQueue {spec.queue} does not let namespace {job.key.namespace} in: "
             "use another queue, or have the namespace added to the queue"
         )
         return Refusal(WaitReason.NAMESPACE_NOT_ALLOWED, message)
+
+    def _cordoned(self, spec: DeepSeekJobSpec) -> Refusal | None:
+        queue = self._world.queues.get("", spec.queue)
+        if queue is None or queue.spec is None or not queue.spec.cordoned:
+            return None
+        message = (
+            f"not while queue {spec.queue} is cordoned: nobody in it starts until an administrator runs "
+            f"drse uncordon {spec.queue}"
+        )
+        return Refusal(WaitReason.QUEUE_CORDONED, message)
 
     def _lets_in(self, selector: NamespaceSelector | None, namespace: str) -> bool:
         if selector is None or namespace in selector.names:
@@ -351,48 +363,3 @@ class Picture:
         found = self._world.namespaces.get("", namespace)
         wanted = selector.match_labels
         return found is not None and wanted is not None and wanted.items() <= found.labels.items()
-
-    def _problems(self, job: Job) -> tuple[Problem, ...]:
-        problems: list[Problem] = []
-        for node_name in dict.fromkeys(a.node for a in job.status.assignments):
-            node = self._world.nodes.get("", node_name)
-            if node is None:
-                problems.append(
-                    Problem(StateReason.NODE_VANISHED, node_name, "", f"node {node_name} has vanished")
-                )
-            elif node.broken:
-                problems.append(
-                    Problem(StateReason.NODE_NOT_READY, node_name, "", f"node {node_name} is not ready")
-                )
-        claims = self._world.claims_of(job.uid)
-        for a in job.status.assignments:
-            for device in a.devices:
-                problem = self._device_problem(a.node, device.uuid)
-                if problem is not None:
-                    problems.append(problem)
-            claim = claims.get(names.claim_name(job.key.name, a.replica, a.worker))
-            if claim is not None and (mismatch := self._mismatch(a, claim)) is not None:
-                problems.append(mismatch)
-        return tuple(problems)
-
-    def _mismatch(self, assignment: Assignment, claim: Claim) -> Problem | None:
-        """The scheduler has allocated other devices than were promised: cannot happen, and is looked for."""
-        allocated = {self.fleet.uuids.get(ref, ref.name) for ref in claim.devices}
-        promised = {device.uuid for device in assignment.devices}
-        if not allocated or not promised or allocated == promised or claim.deleting:
-            return None
-        message = (
-            f"claim {claim.name} was allocated {', '.join(sorted(allocated - promised)) or 'fewer GPUs'}, "
-            f"promised were {', '.join(sorted(promised))}"
-        )
-        return Problem(StateReason.DEVICE_MISMATCH, assignment.node, "", message)
-
-    def _device_problem(self, node: str, uuid: str) -> Problem | None:
-        found = self.fleet.by_uuid.get(uuid)
-        if found is None:
-            message = f"GPU {uuid} on {node} is no longer published"
-            return Problem(StateReason.DEVICE_VANISHED, node, uuid, message)
-        if found[1].taint:
-            message = f"GPU {uuid} on {node} {found[1].taint}"
-            return Problem(StateReason.DEVICE_TAINTED, node, uuid, message)
-        return None

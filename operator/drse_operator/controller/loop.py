@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drse_operator.admission.decisions import Assign, Plan, Release, Tell, Wait
+from drse_operator.admission.decisions import Assign, Mention, Plan, Release, Tell, Wait
+from drse_operator.admission.discretion import for_reader_of, release_for_owner, wait_for_owner
 from drse_operator.admission.planner import Planner
 from drse_operator.admission.snapshot import Snapshot
 from drse_operator.api import times
@@ -212,7 +213,8 @@ class Loop:
     def _judge(self, job: Job, lost: Conflict | None, now: float) -> Assessment:
         assessment = assess(self._picture.seen(job), now, self._settings.limits)
         if lost is not None:
-            _give_way(assessment, lost.second_replica, lost.uuid, str(lost.first))
+            first = for_reader_of(job.key.namespace, str(lost.first), self._mention(lost.first))
+            _give_way(assessment, lost.second_replica, lost.uuid, first)
         self._take_scaling(job, assessment, now)
         completed = assessment.ended is StateReason.WORKERS_SUCCEEDED
         assessment.status = planned.with_ran(assessment.status, job, completed, now)
@@ -258,9 +260,9 @@ class Loop:
 
     def _submit_all(self, judged: dict[str, Assessment], decisions: Plan, now: float) -> None:
         """Assignments first, in the order they were promised; then everybody else."""
-        waits = {wait.uid: wait for wait in self._starts.tell(decisions.wait)}
+        waits = {wait.uid: wait_for_owner(wait) for wait in self._starts.tell(decisions.wait)}
         assigns = _by_uid(decisions.assign)
-        releases = {release.uid: release for release in decisions.release}
+        releases = {release.uid: release_for_owner(release) for release in decisions.release}
         takers = self._takers(decisions.release)
         ordered = dict.fromkeys([*assigns, *releases, *judged, *takers, *waits])
         for uid in ordered:
@@ -286,11 +288,16 @@ class Loop:
             taker = self._named(release.taker)
             if taker is not None:
                 message = f"replicas {list(release.replicas)} of {release.key} give way: {release.message}"
+                message = for_reader_of(taker.key.namespace, message, self._mention(release.key))
                 told.setdefault(taker.uid, []).append(Event(EventReason.PREEMPTING, message))
         return told
 
     def _named(self, key: JobKey | None) -> Job | None:
         return None if key is None else self._world.jobs.get(key.namespace, key.name)
+
+    def _mention(self, key: JobKey) -> Mention:
+        job = self._named(key)
+        return Mention(key, "" if job is None or job.spec is None else job.spec.queue)
 
     def _worth_telling(self, job: Job, wait: Wait, now: float) -> bool:
         """Whether a wait, being all there is to say, must be written now. Most need not: this is cheap."""

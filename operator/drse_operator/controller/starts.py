@@ -106,8 +106,12 @@ class Starts:
                 self._metrics.eta_error.labels(job.queue).observe(now - first.eta.p50)
 
     def tell(self, waits: Iterable[Wait]) -> tuple[Wait, ...]:
-        """The waits with what is known of their ends."""
-        return tuple(replace(w, told=told) if (told := self._now.get(w.uid)) else w for w in waits)
+        """The waits with what is known of their ends. What was told before somebody had to do something, a
+        cordon to be lifted say, no longer holds."""
+        return tuple(
+            replace(w, told=told) if w.reason.has_start and (told := self._now.get(w.uid)) else w
+            for w in waits
+        )
 
     @property
     def coverage(self) -> float | None:
@@ -219,7 +223,7 @@ class Starts:
         moved = was.moved
         if is_off(was.eta.p50, news.eta.p50, now):
             why = causes.get(news.uid, UNKNOWN)
-            moved = Moved(now, was.eta, why.reason, why.message)
+            moved = Moved(now, was.eta, why.reason, why.message, why.mentions)
         return Told(news.eta, was.first, moved)
 
     def _give_up_outlooks(self, newest: Outlook) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from drse_operator.admission.decisions import Assign, Plan, Release, ReleaseReason, Wait
+from drse_operator.admission.moves import is_off
+from drse_operator.admission.snapshot import Job as Asking
 from drse_operator.admission.snapshot import Snapshot
 from drse_operator.api import times
 from drse_operator.api.base import StatusModel
@@ -72,7 +74,9 @@ class Journal:
         self._latest: deque[Decision] = deque(kept, maxlen=KEPT)
         #: Records made so far: grows with each, so that a writer sees whether there is news.
         self.made = 0
-        self._told: dict[str, str] = {}
+        #: Why somebody could not start when it was last recorded, and for when GPUs were kept last, by uid.
+        self._denied: dict[str, str] = {}
+        self._reserved: dict[str, float] = {}
 
     @property
     def latest(self) -> tuple[Decision, ...]:
@@ -86,21 +90,38 @@ class Journal:
         jobs = snapshot.by_uid
         for assign in plan.assign:
             job = jobs[assign.uid]
-            self._told.pop(assign.uid, None)
-            self._add(now, DecisionKind.ADMIT, job.queue, _admitted(assign, now - job.queued_at))
+            self._denied.pop(assign.uid, None)
+            self._reserved.pop(assign.uid, None)
+            self._add(now, DecisionKind.ADMIT, job.queue, _admitted(assign, now - _asked_at(job, now)))
         for release in plan.release:
             job = jobs[release.uid]
             gpus = sum(h.count for h in job.holdings if h.replica in release.replicas)
             self._add(now, _kind(release), job.queue, _released(release, gpus))
+        starts = {reserved.uid: reserved.start for reserved in plan.reserved}
         for wait in plan.wait:
-            if self._told.get(wait.uid) == wait.reason:
-                continue
-            self._told[wait.uid] = wait.reason
-            kind = _wait_kind(wait)
+            kind = self._news(wait, starts.get(wait.uid), now)
             if kind is not None:
                 self._add(now, kind, jobs[wait.uid].queue, _waits(wait))
-        if len(self._told) > 2 * len(jobs):
-            self._told = {uid: reason for uid, reason in self._told.items() if uid in jobs}
+        for known in (self._denied, self._reserved):
+            if len(known) > 2 * len(jobs):
+                for uid in known.keys() - jobs.keys():
+                    del known[uid]
+
+    def _news(self, wait: Wait, start: float | None, now: float) -> DecisionKind | None:
+        """What a wait decides that has not been recorded: GPUs that are kept are told once, whoever goes
+        first meanwhile, and again when the time for which they are kept has moved."""
+        if wait.reason.user_must_act:
+            same = self._denied.get(wait.uid) == wait.reason
+            self._denied[wait.uid] = wait.reason
+            return None if same else DecisionKind.DENY
+        self._denied.pop(wait.uid, None)
+        if wait.reason is not WaitReason.RESERVED or start is None:
+            return None
+        before = self._reserved.get(wait.uid)
+        if before is not None and not is_off(before, start, now):
+            return None
+        self._reserved[wait.uid] = start
+        return DecisionKind.RESERVE
 
     def scaled(self, job: Job, before: int, after: int, scaling: ScalingStatus, now: float) -> None:
         """Record a change of the wanted number of replicas."""
@@ -159,6 +180,14 @@ def _released(release: Release, gpus: int) -> _Record:
     return _Record(key.namespace, key.name, gpus, release.reason, taker, release.message)
 
 
+def _asked_at(job: Asking, now: float) -> float:
+    """Since when the GPUs that a job gets at ``now`` have been asked for: since it waits, not since it came;
+    one that holds some and was not told to wait has asked just now."""
+    if job.waiting_since is not None:
+        return job.waiting_since
+    return now if job.holdings else job.queued_at
+
+
 def _kind(release: Release) -> DecisionKind:
     preempted = release.reason is ReleaseReason.PREEMPTED
     return DecisionKind.PREEMPT if preempted else DecisionKind.SHRINK
@@ -166,9 +195,3 @@ def _kind(release: Release) -> DecisionKind:
 
 def _waits(wait: Wait) -> _Record:
     return _Record(wait.key.namespace, wait.key.name, wait.gpus, wait.reason, effect=wait.message)
-
-
-def _wait_kind(wait: Wait) -> DecisionKind | None:
-    if wait.reason is WaitReason.RESERVED:
-        return DecisionKind.RESERVE
-    return DecisionKind.DENY if wait.reason.user_must_act else None

@@ -20,7 +20,6 @@ class Alert:
 
     name: str
     severity: str
-    since: float | None
     about: str
 
 
@@ -30,7 +29,7 @@ async def firing(prometheus: Prometheus) -> tuple[Alert, ...]:
     for result in await prometheus.instant(FIRING):
         labels = result.metric
         about = ", ".join(f"{key} {value}" for key, value in sorted(labels.items()) if key not in _HIDDEN)
-        found.append(Alert(labels.get("alertname", ""), labels.get("severity", ""), None, about))
+        found.append(Alert(labels.get("alertname", ""), labels.get("severity", ""), about))
     return tuple(sorted(found, key=lambda alert: (_GRAVITY.get(alert.severity, 2), alert.name)))
 
 

@@ -30,8 +30,9 @@ class Url(click.ParamType[str]):
         """The URL, or wrong usage with a sentence."""
         try:
             parts = urlsplit(str(value))
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # of a port or an IPv6 address
+            name = (parts.hostname or "").encode("idna")  # as the name service is asked for it
+            usable = parts.scheme in ("http", "https") and bool(name) and parts.port != 0
+        except ValueError:  # of a port, a label or an IPv6 address
             usable = False
         if not usable:
             self.fail(f"{value!r} is no address; write http://HOST:PORT or https://HOST.", param, ctx)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,6 +41,12 @@ class PrometheusSettings:
     verify_tls: bool = True
     timeout: float = 20.0
     exporters: Exporters = DEFAULT_UTILIZATION
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be told: without a user's name and password."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class _Model(BaseModel):
@@ -111,12 +118,11 @@ class Prometheus:
         }
 
     async def _ask(self, what: str, parameters: Mapping[str, str]) -> _Data:
-        url = self.settings.url
+        url = self.settings.shown
+        path = f"{self.settings.url.rstrip('/')}/api/v1/{what}"
         try:
             async with asyncio.timeout(self.settings.timeout):
-                response = await self._client.get(
-                    f"{url.rstrip('/')}/api/v1/{what}", params=dict(parameters), headers=self._headers()
-                )
+                response = await self._client.get(path, params=dict(parameters), headers=self._headers())
         except TimeoutError as error:
             raise PrometheusError(
                 f"Prometheus at {url} does not answer within {self.settings.timeout:g} s: check its address"

@@ -9,6 +9,7 @@ from drse_operator.api.deepseekjob import Accelerator, DeepSeekJobSpec
 from drse_operator.api.enums import Engine, TaskType
 from drse_operator.api.reasons import WaitReason
 from drse_operator.api.types import gibibytes
+from drse_operator.api.words import count
 from drse_operator.sizing import accelerators, catalogue
 from drse_operator.sizing.catalogue import ModelFacts
 from drse_operator.sizing.shapes import AcceleratorKind, Refusal, Shape
@@ -146,8 +147,8 @@ def _sentence(misfit: Misfit) -> str:
         case WaitReason.RESOURCES_CONTRADICT_MODEL if misfit.gpus:
             usable = gibibytes(accelerators.usable_memory(misfit.kind))
             return (
-                f"{misfit.gpus} GPUs per replica cannot hold the model: each would need {gibibytes(asked)}, "
-                f"the closest accelerator, {product}, has {usable}: "
+                f"{count(misfit.gpus, 'GPU')} per replica cannot hold the model: each would need "
+                f"{gibibytes(asked)}, the closest accelerator, {product}, has {usable}: "
                 "raise resources.gpusPerReplica or leave it out."
             )
         case WaitReason.RESOURCES_CONTRADICT_MODEL:

@@ -14,6 +14,7 @@ from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import DeviceSelection, Phase
 from drse_operator.api.reasons import EventReason, StateReason
 from drse_operator.api.status import Assignment, DeepSeekJobStatus
+from drse_operator.api.words import count
 from drse_operator.workloads.observed import Pod, PodPhase
 from drse_operator.workloads.outcome import Event
 from drse_operator.workloads.seen import Seen, by_replica, misplaced, pins
@@ -77,7 +78,7 @@ def assess(seen: Seen, now: float, limits: Limits) -> Assessment:
 def _suspend(result: Assessment) -> None:
     if result.status.assignments:
         result.events.append(
-            Event(EventReason.RELEASED, f"{result.status.gpus} GPUs freed: the job is suspended")
+            Event(EventReason.RELEASED, f"{count(result.status.gpus, 'GPU')} freed: the job is suspended")
         )
     result.set(assignments=(), queue=None, queued_at=None, start_time=None, failures=0, retry_at=None)
 
@@ -95,36 +96,63 @@ def _judge_replica(
     limits: Limits,
 ) -> None:
     pods = [seen.pod(a) for a in workers]
-    if not spec.task_type.serves:
-        if all(p is not None and p.phase is PodPhase.SUCCEEDED for p in pods):
-            _drop(result, replica)
-            result.set(succeeded_replicas=(*result.status.succeeded_replicas, replica))
-            return
-        if loss := _loss(workers, pods):
-            _attempt_failed(result, spec, replica, loss, now, limits)
-            return
-    elif _node_is_gone(seen, workers, pods):
+    ends = not spec.task_type.serves
+    if ends and all(p is not None and p.phase is PodPhase.SUCCEEDED for p in pods):
         _drop(result, replica)
-        result.events.append(
-            Event(
-                EventReason.DEVICE_LOST, f"replica {replica} lost its node and is planned again", warning=True
-            )
+        result.set(succeeded_replicas=(*result.status.succeeded_replicas, replica))
+        return
+    if disruption := _disruption(seen, workers, pods, ends):
+        _drop(result, replica)
+        message = f"{disruption}; replica {replica} is planned again" + (
+            ", backoffLimit does not count it" if ends else ""
         )
+        result.events.append(Event(EventReason.WORKER_DISRUPTED, message, warning=True))
+        return
+    if ends and (failure := _failure(workers, pods)):
+        _attempt_failed(result, spec, replica, failure, now, limits)
         return
     _note_bound(result, seen, workers)
     result.status = note_started(result.status, seen, workers)
     _judge_binding(result, replica, workers, pods, now, limits)
 
 
-def _loss(workers: tuple[Assignment, ...], pods: list[Pod | None]) -> str:
-    """Why a training replica has to start over, or nothing. One lost worker ends the whole gang."""
+def _disruption(seen: Seen, workers: tuple[Assignment, ...], pods: list[Pod | None], ends: bool) -> str:
+    """What has taken a worker from outside, or nothing; looked for before failures, since the others of a
+    gang fail when one is taken.
+
+    As with Kubernetes Jobs that ignore DisruptionTarget (KEP-3329), it is not the job's failure. A worker is
+    taken with its node, or if somebody else deletes its pod; of a service (``ends`` is False) such a pod is
+    made again where it was, unless the node is closed.
+    """
     for assignment, pod in zip(workers, pods, strict=True):
-        who = f"worker {assignment.worker} of replica {assignment.replica} on {assignment.node}"
-        if pod is not None and pod.phase is PodPhase.FAILED and not misplaced(assignment, pod):
-            return f"{who} failed" + (f": {pod.message}" if pod.message else "")
-        if pod is None and assignment.bound:
-            return f"{who} vanished"
+        if pod is not None and (misplaced(assignment, pod) or pod.phase is PodPhase.SUCCEEDED):
+            continue
+        why = []
+        failed = pod is not None and pod.phase is PodPhase.FAILED
+        if pod is not None and pod.disrupted and (failed or pod.deleting):
+            why.append(f"was disrupted ({pod.disrupted})")
+        elif assignment.bound and (pod is None or pod.deleting):
+            why.append("was deleted by somebody else")
+        closed = seen.closed.get(assignment.node)
+        if closed and (failed or pod is None or pod.deleting or not pod.node):
+            why.append(f"node {assignment.node} {closed}")
+        elif not ends:
+            continue
+        if why:
+            return f"{_who(assignment)}: {', '.join(why)}"
     return ""
+
+
+def _failure(workers: tuple[Assignment, ...], pods: list[Pod | None]) -> str:
+    """How a worker of a replica has failed, or nothing. One ends the whole gang."""
+    for assignment, pod in zip(workers, pods, strict=True):
+        if pod is not None and pod.phase is PodPhase.FAILED and not misplaced(assignment, pod):
+            return f"{_who(assignment)} failed" + (f": {pod.message}" if pod.message else "")
+    return ""
+
+
+def _who(assignment: Assignment) -> str:
+    return f"worker {assignment.worker} of replica {assignment.replica} on {assignment.node}"
 
 
 def _attempt_failed(
@@ -142,11 +170,6 @@ def _attempt_failed(
     result.wake(now + delay + 1)
     message = f"{why}; attempt {failures + 1} of {spec.backoff_limit + 1} in {delay:.0f} s"
     result.events.append(Event(EventReason.WORKER_FAILED, message, warning=True))
-
-
-def _node_is_gone(seen: Seen, workers: tuple[Assignment, ...], pods: list[Pod | None]) -> bool:
-    gone = {p.node for p in seen.problems if p.reason is StateReason.NODE_VANISHED}
-    return any(a.node in gone and pod is None for a, pod in zip(workers, pods, strict=True))
 
 
 def _note_bound(result: Assessment, seen: Seen, workers: tuple[Assignment, ...]) -> None:

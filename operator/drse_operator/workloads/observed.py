@@ -44,7 +44,8 @@ class Pod:
     ``gpus`` counts extended-resource GPUs it asks for by resource name; ``claims`` are the names of its
     ResourceClaims; ``pinned_node`` is the node its affinity requires. ``message`` is the scheduler's or
     kubelet's last word when it has one, ``ready_at`` when the pod last became ready (seconds since the
-    epoch).
+    epoch). ``disrupted`` is why the cluster, not the pod itself, ends it: its condition DisruptionTarget
+    (KEP-3329).
     """
 
     namespace: str
@@ -63,6 +64,7 @@ class Pod:
     pinned_node: str = ""
     message: str = ""
     ready_at: float | None = None
+    disrupted: str = ""
 
     @property
     def finished(self) -> bool:

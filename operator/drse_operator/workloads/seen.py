@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drse_operator.api.reasons import StateReason
 from drse_operator.api.status import Assignment
@@ -24,7 +24,7 @@ class Problem:
 class Seen:
     """``pods`` by (replica, worker) and ``claims`` by name are those the job owns; ``services`` are names.
 
-    ``uuids`` translates allocated devices of its claims.
+    ``closed`` says of nodes of the job on which no pod can start now why so, e.g. ``is cordoned``.
     """
 
     job: Job
@@ -32,6 +32,7 @@ class Seen:
     claims: Mapping[str, Claim]
     services: frozenset[str]
     problems: tuple[Problem, ...] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
 
     def pod(self, assignment: Assignment) -> Pod | None:
         """The pod of a worker, if there is one."""

@@ -6,6 +6,7 @@ from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import Phase, ScalingMode
 from drse_operator.api.reasons import ConditionType, ScalingReason, StateReason, WaitReason
 from drse_operator.api.status import DeepSeekJobStatus
+from drse_operator.api.words import count
 from drse_operator.workloads import conditions, names
 from drse_operator.workloads.conditions import State
 from drse_operator.workloads.seen import Seen, by_replica
@@ -82,7 +83,7 @@ def _admitted(spec: DeepSeekJobSpec, status: DeepSeekJobStatus) -> State:
     if status.assignments:
         nodes = sorted({a.node for a in status.assignments})
         where = nodes[0] if len(nodes) == 1 else f"{len(nodes)} nodes"
-        return State(True, StateReason.GPUS_ASSIGNED, f"{status.gpus} GPUs on {where}")
+        return State(True, StateReason.GPUS_ASSIGNED, f"{count(status.gpus, 'GPU')} on {where}")
     if status.phase is not None and status.phase.finished:
         return State(False, status.phase, "the job has finished and holds no GPUs")
     if spec.suspend:

@@ -34,7 +34,7 @@ def bump(access: Access, job: str, priority: str | None, write: Write) -> None:
 
     Priority orders the jobs of a queue. In a queue that allows preemption (LowerPriority) it also takes GPUs
     from running jobs below it. The planner tells first whom that puts behind JOB, and by how much they start
-    later.
+    later. Which classes you may use is for your administrator to say.
 
     \b
     drse bump gang-2 -n research --dry-run=server
@@ -82,7 +82,8 @@ def describe(name: str, found: Bump, scene: Scene) -> str:
 
 
 def _priority(one: Priority) -> str:
-    return f"{one.name or 'none'} ({one.value})"
+    name = one.name or ("none" if one.value is not None else "the default")
+    return name if one.value is None else f"{name} ({one.value})"
 
 
 def _some(named: list[str], hidden: int) -> str:

@@ -72,8 +72,11 @@ def verdict(findings: tuple[Finding, ...]) -> str:
     failed = [one for one in findings if one.state is State.FAIL]
     warned = [one for one in findings if one.state is State.WARN]
     skipped = [one.check for one in findings if one.state is State.SKIP]
+    warnings = f", with {count(len(warned), 'warning')}" if warned else ""
     lines = [
-        f"DRSE is not healthy: {count(len(failed), 'check')} failed." if failed else "DRSE is healthy.",
+        f"DRSE is not healthy: {count(len(failed), 'check')} failed."
+        if failed
+        else f"DRSE is healthy{warnings}.",
         *(f"- {one.check}: {one.says}{_remedy(one)}" for one in (*failed, *warned)),
     ]
     if skipped:

@@ -40,7 +40,8 @@ def forecast(request: Request, job: str | None, forecaster: str | None) -> None:
             report.items,
             columns(request.all_namespaces),
             names=[f"deepseekjob.drse.dev/{row.job}" for row in report.items],
-            empty="no such job scales, and none is known to the forecaster: set spec.scaling.mode",
+            empty="no such job scales, and none is known to the forecaster: set spec.scaling.mode"
+            + ("" if request.all_namespaces else f"; this is namespace {session.namespace}, -A shows all"),
             notes=(f"{trouble}; figures are those of the last scaling decision",) if trouble else (),
         )
 

@@ -32,7 +32,7 @@ _MAKER = re.compile(r"^(NVIDIA|AMD[ _-]Instinct|AMD)[ _-]")
 
 @click.command()
 @click.option("--node", metavar="NODE", shell_complete=complete_nodes, help="Of one node.")
-@click.option("--uuid", metavar="UUID", help="One GPU, by its UUID or the beginning of it.")
+@click.option("--uuid", metavar="UUID", help="One GPU, by its UUID or a part of it.")
 @click.option("--free", is_flag=True, help="Only GPUs that nobody holds.")
 @click.option(
     "--conflicts",
@@ -64,7 +64,9 @@ def gpus(
         else:
             report = view.gpus(scene, await where(session, request, scoped=False), node, free, use)
         if uuid is not None:
-            found = tuple(row for row in report.items if row.uuid is not None and row.uuid.startswith(uuid))
+            found = tuple(row for row in report.items if row.uuid is not None and _is(row.uuid, uuid))
+            if not found and not twice:
+                raise click.ClickException(_no_gpu(uuid, scene.complete))
             report = report.model_copy(update={"items": found})
         names = [f"deepseekjob.drse.dev/{row.job}" for row in report.items if row.job is not None]
         return Sheet(
@@ -79,6 +81,16 @@ def gpus(
     sheet = answer(request, ask)
     if twice and sheet.rows:
         raise click.exceptions.Exit(1)
+
+
+def _is(uuid: str, stated: str) -> bool:
+    """Whether a UUID is the one stated, in full or in part, with ``GPU-`` before it or without."""
+    return stated.lower().removeprefix("gpu-") in uuid.lower()
+
+
+def _no_gpu(uuid: str, complete: bool) -> str:
+    among = "that the cluster publishes" if complete else "that your jobs hold"
+    return f"no GPU {among} has {uuid} in its UUID: drse gpus -o wide lists them"
 
 
 def columns(today: datetime, full: bool, measured: bool, detailed: bool = False) -> list[Column[GpuRow]]:
@@ -117,7 +129,8 @@ def model(product: str) -> str:
 def nodes(request: Request, prometheus: PrometheusSettings | None) -> None:
     """What each node has, what is free there, and whether it takes work.
 
-    LARGEST is how many GPUs one worker could be given there now: free, and not reserved by a job that waits.
+    RESERVED is how many of the free GPUs are kept for jobs that wait, LARGEST how many one worker of another
+    job could be given there now: free, and not reserved.
     """
 
     async def ask(session: Session) -> Sheet:
@@ -143,6 +156,7 @@ def node_columns(measured: bool) -> list[Column[NodeRow]]:
         Column("MODEL", lambda r: model(r.product)),
         Column("GPUS", lambda r: str(r.gpus), right=True, order=lambda r: r.gpus),
         Column("FREE", lambda r: str(r.free), right=True, order=lambda r: r.free),
+        Column("RESERVED", lambda r: str(r.reserved), right=True, order=lambda r: r.reserved),
         Column(
             "LARGEST",
             lambda r: str(r.largest_block_gpus),

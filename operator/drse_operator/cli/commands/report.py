@@ -101,8 +101,8 @@ def columns(groups: tuple[By, ...]) -> list[Column[UsageRow]]:
             order=lambda r: r.unmeasured_gpu_hours,
         ),
         Column("JOBS", lambda r: str(r.jobs), right=True, order=lambda r: r.jobs),
-        Column("WAIT-P50", lambda r: wording.age(r.wait_p50_seconds), right=True),
-        Column("WAIT-P90", lambda r: wording.age(r.wait_p90_seconds), right=True),
+        Column("WAIT-P50", lambda r: wording.at_most(r.wait_p50_seconds), right=True),
+        Column("WAIT-P90", lambda r: wording.at_most(r.wait_p90_seconds), right=True),
         Column("PREEMPTED", lambda r: str(r.preemptions), right=True, order=lambda r: r.preemptions),
     ]
 

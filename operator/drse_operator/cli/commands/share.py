@@ -36,11 +36,17 @@ def share(request: Request, queue_name: str | None) -> None:
             report.items,
             columns(report),
             names=[f"gpuqueue.drse.dev/{row.queue}" for row in report.items],
-            empty="no such GPUQueue" if queue_name else "there is no GPUQueue: create one, such as default",
+            empty=_nothing(queue_name, "gpuqueues" not in scene.unread),
             notes=shortcomings(scene),
         )
 
     answer(request, ask)
+
+
+def _nothing(queue_name: str | None, known: bool) -> str:
+    if not known:
+        return "you may not list GPUQueues: ask an administrator for that right"
+    return "no such GPUQueue" if queue_name else "there is no GPUQueue: create one, such as default"
 
 
 def columns(report: ShareReport) -> list[Column[ShareRow]]:

@@ -20,6 +20,7 @@ from drse_operator.observe.views.whatif import (
     Answer,
     IncompleteSceneError,
     Outcome,
+    ShareShift,
     Shift,
     WhatIfReport,
 )
@@ -77,7 +78,8 @@ def whatif(
         try:
             changes = [change for file in files for change in read_changes(file, session.namespace)]
             changes += settings(scene.world, assignments, session.namespace)
-            changes += [_without(scene.world.nodes.get("", name) is not None, name) for name in nodes]
+            known = {node.name for node in scene.world.nodes.values()} if scene.complete else {*nodes}
+            changes += [_without(name in known, name) for name in nodes]
             report = view(scene, changes)
         except (ChangeError, IncompleteSceneError) as error:
             raise click.ClickException(str(error)) from error
@@ -104,13 +106,15 @@ def _without(known: bool, name: str) -> WithoutNode:
 
 
 def describe(report: WhatIfReport) -> str:
-    """A sentence for each job asked about, then a table of those whose start moves."""
+    """A sentence for each job asked about, then tables of the queues and of the jobs that it touches."""
     parts = [sentence(row, report.as_of) for row in report.items]
-    if report.shifts:
-        drawn = table.draw(report.shifts, shift_columns(report), width=table.terminal_width())
-        parts.append(f"\n{drawn}" if parts else drawn)
-    elif not parts:
-        parts.append("nothing would change")
+    width = table.terminal_width()
+    drawn = [table.draw(report.shares, _SHARES, width=width)] if report.shares else []
+    drawn += [table.draw(report.shifts, shift_columns(report), width=width)] if report.shifts else []
+    for one in drawn:
+        parts.append(f"\n{one}" if parts else one)
+    if not report.items and not report.shifts:
+        parts.append("no job's start would move" if drawn else "nothing would change")
     if report.hidden_shifts:
         parts.append(f"and {report.hidden_shifts} jobs of other tenants")
     return "\n".join(parts)
@@ -154,13 +158,33 @@ ANSWERS: list[Column[Answer]] = [
 ]
 
 
+_SHARES: list[Column[ShareShift]] = [
+    Column("QUEUE", lambda r: r.queue),
+    Column("WEIGHT(now)", lambda r: wording.number(r.weight_now), right=True),
+    Column("WEIGHT(then)", lambda r: wording.number(r.weight_then), right=True),
+    Column("FAIR(now)", lambda r: wording.number(r.fair_gpus_now), right=True),
+    Column("FAIR(then)", lambda r: wording.number(r.fair_gpus_then), right=True),
+    Column("HELD", lambda r: str(r.held_gpus), right=True),
+]
+
+
 def shift_columns(report: WhatIfReport) -> list[Column[Shift]]:
     """Columns of the jobs whose start moves."""
     today = report.as_of
     return [
         Column("JOB", lambda r: f"{r.namespace}/{r.job}"),
-        Column("START(now)", lambda r: "runs" if r.runs_now else wording.clock(r.start_now, today)),
-        Column("START(then)", lambda r: wording.clock(r.start_then, today)),
+        Column(
+            "START(now)",
+            lambda r: "runs" if r.runs_now else _start(r.start_now, r.never_now, today),
+        ),
+        Column("START(then)", lambda r: _start(r.start_then, r.never_then, today)),
         Column("DELTA", lambda r: wording.signed_age(r.delta_seconds), right=True),
         Column("LOSES-GPUS", lambda r: "yes" if r.loses_gpus else "-"),
     ]
+
+
+def _start(start: datetime | None, never: bool, today: datetime) -> str:
+    """When, or that time alone does not bring it about, or that no end in sight does."""
+    if start is None:
+        return "never" if never else "not in sight"
+    return wording.clock(start, today)

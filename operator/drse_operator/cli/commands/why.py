@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from drse_operator.api.keys import JobKey
+from drse_operator.api.reasons import WaitReason
 from drse_operator.cli import wording
 from drse_operator.cli.access import complete_jobs
 from drse_operator.cli.answer import Sheet, answer
@@ -14,7 +15,7 @@ from drse_operator.cli.load import load_scene, shortcomings
 from drse_operator.cli.output import Request, reading
 from drse_operator.observe.views.queue import EtaMove
 from drse_operator.observe.views.scene import UnknownJobError
-from drse_operator.observe.views.suggestions import Suggestion
+from drse_operator.observe.views.suggestions import Suggestion, uncordon_queue
 from drse_operator.observe.views.why import Ahead, Holder, WhyReport
 from drse_operator.observe.views.why import why as view
 
@@ -26,8 +27,9 @@ from drse_operator.observe.views.why import why as view
 def why(request: Request, job: str, no_suggestions: bool) -> None:
     """Why JOB waits: the numbers, what is in its way, until when, and what would let it start now.
 
-    Suggestions are tried through the planner before they are named. Exit status 3 when JOB would not run
-    until somebody acts.
+    The largest block is how many GPUs one worker could be given on one node: free, and not reserved for
+    another job. Suggestions are tried through the planner before they are named. Exit status 3 when JOB would
+    not run until somebody acts.
     """
 
     async def ask(session: Session) -> Sheet:
@@ -56,6 +58,8 @@ def describe(report: WhyReport, width: int | None = None) -> str:
     lines.append(("reason", f"{click.style(report.reason, fg=colour, bold=True)}: {report.says}"))
     for room in report.room:
         block = f", largest block {room.largest_block_gpus}" if room.free_gpus else ""
+        if room.free_gpus and not room.largest_block_gpus:
+            block = ", all reserved for others"
         where = f" ({room.largest_block_node})" if room.largest_block_node else ""
         lines.append(
             (
@@ -79,7 +83,7 @@ def describe(report: WhyReport, width: int | None = None) -> str:
     lines.append(("start", _eta(report)))
     if report.moved is not None:
         lines.append(("moved", _moved(report.moved, report)))
-    lines += [("do", _suggestion(one)) for one in report.suggestions]
+    lines += [("do", text) for text in _to_do(report)]
     return card(lines, width)
 
 
@@ -97,6 +101,8 @@ def _title(report: WhyReport) -> str:
 def _eta(report: WhyReport) -> str:
     if report.must_act:
         return "never, until somebody acts"
+    if _cordoned(report):
+        return f"not while queue {report.queue} is cordoned"
     if report.eta_p50 is None:
         return "not in sight: nobody who holds such GPUs is expected to end"
     right = ""
@@ -122,6 +128,19 @@ def _holder(holder: Holder, report: WhyReport) -> str:
 def _ahead(other: Ahead) -> str:
     name = f"{other.namespace}/{other.job}" if other.job is not None else "another tenant's"
     return f"{name} ({other.gpus})"
+
+
+def _cordoned(report: WhyReport) -> bool:
+    return report.reason == WaitReason.QUEUE_CORDONED
+
+
+def _to_do(report: WhyReport) -> list[str]:
+    """What to do, and what becomes of the job then."""
+    found = [_suggestion(one) for one in report.suggestions]
+    command = uncordon_queue(report.queue)
+    if _cordoned(report) and all(one.change != command for one in report.suggestions):
+        return [f"{command}: it takes its turn then", *found]
+    return found
 
 
 def _suggestion(one: Suggestion) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from drse_operator.cli.diagnosis import cluster, measured, programs
+from drse_operator.cli.diagnosis.closed import closed
 from drse_operator.cli.diagnosis.finding import Case, Finding
 
 
@@ -26,6 +27,7 @@ async def diagnose(case: Case) -> tuple[Finding, ...]:
         cluster.exclusive(case),
         cluster.devices(case),
         cluster.waits(case),
+        *closed(case),
         forecast,
         *measures,
     )

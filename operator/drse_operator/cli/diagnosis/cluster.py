@@ -80,6 +80,8 @@ def queues(case: Case) -> Finding:
     """Whether every job has a queue to wait in."""
     names = {queue.name for queue in case.scene.world.queues.values()}
     lost = [j for j in case.scene.world.all_jobs() if j.spec is not None and j.spec.queue not in names]
+    if "gpuqueues" in case.scene.unread:
+        return finding("queues", State.SKIP, "you may not list GPUQueues")
     if not names:
         return finding("queues", State.FAIL, "there is no GPUQueue", "create one named default")
     if lost:

@@ -26,7 +26,7 @@ async def measured(case: Case) -> tuple[Finding, ...]:
 async def _leaders(prometheus: Prometheus) -> Finding:
     """Whether it scrapes the operator, and sees one leader."""
     leaders = next((result.number for result in await prometheus.instant("sum(drse_leader)")), None)
-    url = prometheus.settings.url
+    url = prometheus.settings.shown
     if leaders is None:
         says = f"{url} answers, and does not know the operator's metrics"
         return finding("prometheus", State.WARN, says, "have it scrape the operator (serviceMonitor.enabled)")

@@ -25,7 +25,7 @@ from drse_operator.cluster.world import World
 from drse_operator.observe.accounts import Periods
 from drse_operator.observe.console.colours import colours
 from drse_operator.observe.journal import Decision
-from drse_operator.observe.views import decisions, forecast, gpus, jobs, nodes, now, queue, share
+from drse_operator.observe.views import closed, decisions, forecast, gpus, jobs, nodes, now, queue, share
 from drse_operator.observe.views.scene import EVERYWHERE, Scene, Settled, Waiting, Where, written
 from drse_operator.outside.alerts import Alert
 
@@ -174,6 +174,13 @@ class Sight:
     @cached_property
     def gpus(self) -> gpus.GpuReport:
         return gpus.gpus(self.scene, use=self.around.use)
+
+    @cached_property
+    def closed(self) -> tuple[closed.ClosedRow, ...]:
+        """What is closed while jobs wait for it: counts, which name no job."""
+        return (
+            self._everything.closed if self._everything is not None else closed.closed(self.scene, self.gpus)
+        )
 
     @cached_property
     def nodes(self) -> nodes.NodeReport:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import ApiError, ApiUnreachable, KubeApi
@@ -77,7 +78,7 @@ class Outside:
                 group.create_task(self._keep_asking("forecaster", where.forecaster, 15.0, ask))
             if where.prometheus is not None:
                 ask = self._metrics(where.prometheus)
-                group.create_task(self._keep_asking("prometheus", where.prometheus.url, 30.0, ask))
+                group.create_task(self._keep_asking("prometheus", where.prometheus.shown, 30.0, ask))
 
     async def _keep_asking(
         self, name: str, address: str, seconds: float, ask: Callable[[], Awaitable[None]]
@@ -91,7 +92,7 @@ class Outside:
                 source = replace(source, trouble=_sentence(error))
                 log.warning("%s (%s): %s", name, address, error)
             others = tuple(s for s in self.surroundings.sources if s.name != name)
-            self.surroundings = replace(self.surroundings, sources=(*others, source))
+            self._note(sources=(*others, source))
             self._changed()
             await asyncio.sleep(seconds)
 
@@ -119,7 +120,7 @@ class Outside:
         for tallies in usage.values():
             periods |= tallies
         versions = tuple(sorted(self._versions.items()))
-        self.surroundings = replace(self.surroundings, books=versions, records=self._records, periods=periods)
+        self._note(books=versions, records=self._records, periods=periods)
 
     async def _ask_lease(self) -> None:
         """Who leads."""
@@ -127,8 +128,7 @@ class Outside:
         document = await self._api.get(kinds.LEASE, where.lease, where.namespace)
         spec = document.get("spec") or {}
         renewed = spec.get("renewTime")
-        self.surroundings = replace(
-            self.surroundings,
+        self._note(
             leader=spec.get("holderIdentity") or "",
             leader_renewed=None if renewed is None else datetime.fromisoformat(renewed).timestamp(),
         )
@@ -138,7 +138,7 @@ class Outside:
             answer = await forecaster.ask()
             found = answer.merged()
             if found is not None:
-                self.surroundings = replace(self.surroundings, forecasts=found)
+                self._note(forecasts=found)
             if answer.troubles:
                 raise Untold("; ".join(answer.troubles))
 
@@ -148,25 +148,19 @@ class Outside:
         async def ask() -> None:
             now = self._clock()
             async with connect(settings) as prometheus:
-                use = await prometheus.use()
-                firing = await alerts.firing(prometheus)
-                figures = await questions.figures(prometheus)
-                history = await questions.history(prometheus, now)
-                loads = await questions.loads(prometheus, now)
-                trends = await questions.trends(prometheus, now)
-                versions = await questions.versions(prometheus)
-            self.surroundings = replace(
-                self.surroundings,
-                use=use,
-                alerts=firing,
-                metrics=figures,
-                history=history,
-                loads=loads,
-                trends=trends,
-                versions=versions,
-            )
+                # One by one, so that what has been answered stays when a later question is not.
+                self._note(use=await prometheus.use())
+                self._note(alerts=await alerts.firing(prometheus))
+                self._note(metrics=await questions.figures(prometheus))
+                self._note(history=await questions.history(prometheus, now))
+                self._note(loads=await questions.loads(prometheus, now))
+                self._note(trends=await questions.trends(prometheus, now))
+                self._note(versions=await questions.versions(prometheus))
 
         return ask
+
+    def _note(self, **answers: Any) -> None:
+        self.surroundings = replace(self.surroundings, **answers)
 
 
 def _sentence(error: Exception) -> str:

@@ -36,7 +36,8 @@ def figure_queries(exporters: Exporters) -> Mapping[str, str]:
         "or 0 * sum(drse_leader)",
         "api_errors_per_hour": "sum(increase(drse_api_errors_total[1h])) or 0 * sum(drse_leader)",
         "fairness_bound_used_ratio": "max(drse_fairness_bound_used_ratio)",
-        "eta_coverage_ratio": "max(drse_eta_coverage_ratio)",
+        "eta_coverage_ratio": "sum(drse_eta_coverage_ratio * on (queue) drse_eta_judged_jobs) "
+        "/ (sum(drse_eta_judged_jobs) > 0)",
         "gpus_without_metrics": unmeasured(exporters),
     }
 

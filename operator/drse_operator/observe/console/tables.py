@@ -72,9 +72,12 @@ def figures(
     digits: int = 1,
     unit: str = "",
     note: str = "",
+    optional: bool = False,
 ) -> Column[R]:
     """A column of numbers with so many digits, which stand below each other."""
-    return Column(key, title, value, lambda row: fixed(value(row), digits), True, unit, note)
+    return Column(
+        key, title, value, lambda row: fixed(value(row), digits), True, unit, note, optional=optional
+    )
 
 
 @dataclass(frozen=True, slots=True)

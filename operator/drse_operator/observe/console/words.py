@@ -52,20 +52,26 @@ def at(moment: datetime | None, now: datetime) -> Markup:
 
 
 def until(first: datetime | None, last: datetime | None, now: datetime) -> Markup:
-    """A range of times: the second without its day when that is the day of the first."""
+    """From the p50 to the p90 of a start: the second without its day when that is the day of the first."""
     if first is None or last is None:
         return Markup(NOTHING)
     return Markup("{}<span class=to>–</span>{}").format(
-        stamp(first, clock(first, now), clocked=True),
-        stamp(last, f"{last:%H:%M}" if last.date() == first.date() else clock(last, now), clocked=True),
+        stamp(first, clock(first, now), clocked=True, says="p50, as likely earlier as later: "),
+        stamp(
+            last,
+            f"{last:%H:%M}" if last.date() == first.date() else clock(last, now),
+            clocked=True,
+            says="p90, nine in ten start before: ",
+        ),
     )
 
 
-def stamp(moment: datetime, text: str, clocked: bool = False) -> Markup:
-    """A time element. ``clocked`` ones show a time of day, which scripts may turn into the reader's zone."""
+def stamp(moment: datetime, text: str, clocked: bool = False, says: str = "") -> Markup:
+    """A time element. ``clocked`` ones show a time of day, which scripts may turn into the reader's zone.
+    ``says`` stands before the exact time on hover."""
     mark = Markup(" data-clock") if clocked else ""
     return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
-        f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", exact(moment), mark, text
+        f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", says + exact(moment), mark, text
     )
 
 

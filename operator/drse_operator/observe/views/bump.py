@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drse_operator.api.keys import JobKey
+from drse_operator.cluster import kinds
 from drse_operator.cluster.parse import PriorityClassObject
 from drse_operator.cluster.world import World
 from drse_operator.observe.views.fork import PutJob
@@ -22,10 +23,11 @@ class NoPriorityError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Priority:
-    """A PriorityClass; ``name`` is None for a job that names none where the cluster has no default."""
+    """A PriorityClass; ``name`` is None for a job that names none where the cluster has no default, and
+    ``value`` is None where the reader may not list PriorityClasses."""
 
     name: str | None
-    value: int
+    value: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,11 @@ def bump(scene: Scene, key: JobKey, wanted: str | None) -> Bump:
     """The job with the PriorityClass ``wanted``, or with the next higher one. Raises UnknownJobError, and
     NoPriorityError with what to do."""
     job = scene.job(key)
-    before = priority_of(scene.world, job)
-    after = _named(scene.world, wanted) if wanted is not None else _next(scene.world, before)
+    if kinds.PRIORITY_CLASS.plural in scene.unread:
+        before, after = _unread(job, wanted)
+    else:
+        before = priority_of(scene.world, job)
+        after = _named(scene.world, wanted) if wanted is not None else _next(scene.world, before)
     wait = scene.waits.get(job.uid)
     position = None if wait is None else wait.position
     if not scene.complete or job.spec is None:
@@ -76,6 +81,15 @@ def bump(scene: Scene, key: JobKey, wanted: str | None) -> Bump:
     )
 
 
+def _unread(job: Job, wanted: str | None) -> tuple[Priority, Priority]:
+    """By their names alone; the API server and the operator see what they are worth."""
+    if wanted is None:
+        raise NoPriorityError(
+            "you may not list PriorityClasses, so the next higher one is not known: name one with --priority"
+        )
+    return Priority(None if job.spec is None else job.spec.priority_class_name, None), Priority(wanted, None)
+
+
 def priority_of(world: World, job: Job) -> Priority:
     """A job's own PriorityClass, else the cluster's default."""
     name = None if job.spec is None else job.spec.priority_class_name
@@ -94,7 +108,7 @@ def _named(world: World, name: str) -> Priority:
 
 
 def _next(world: World, before: Priority) -> Priority:
-    higher = [each for each in _usable(world) if each.value > before.value]
+    higher = [each for each in _usable(world) if each.value > (before.value or 0)]
     if not higher:
         have = f"{before.name or 'none'}, {before.value}"
         raise NoPriorityError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from drse_operator.api.base import API_VERSION
+from drse_operator.api.crd import RESOURCES, object_schema
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.gpuqueue import GPUQueueSpec
 from drse_operator.api.keys import JobKey
@@ -147,6 +149,23 @@ def _queue_spec(name: str, spec: dict[str, Any]) -> GPUQueueSpec:
 
 
 def _refusal(what: str, error: ValidationError) -> str:
-    first = error.errors()[0]
+    found = error.errors()
+    # A field that is missing may be the one that was misspelt.
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    if first["type"] == "extra_forbidden":
+        return f"{what} would be refused: {_unknown_field(what.split()[0], first['loc'])}"
     place = ".".join(["spec", *(str(part) for part in first["loc"])])
     return f"{what} would be refused: {place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _unknown_field(kind: str, place: tuple[int | str, ...]) -> str:
+    """What the API server's strict decoding says, and the field that was meant."""
+    *above, name = (str(part) for part in place)
+    schema = next(object_schema(r) for r in RESOURCES if r.kind == kind)["properties"]["spec"]
+    for part in above:
+        items = schema.get("items") or schema.get("additionalProperties") or {}
+        schema = items if part.isdigit() else schema.get("properties", {}).get(part, items)
+    fields = {field.lower(): field for field in schema.get("properties", {})}
+    near = difflib.get_close_matches(name.lower(), fields, 1)
+    meant = f": did you mean {fields[near[0]]}?" if near else f"; it has {', '.join(sorted(fields.values()))}"
+    return f"{'.'.join(['spec', *above])} has no field {name}{meant}"

@@ -47,7 +47,7 @@ class ForecastRow(Row):
 
 
 class ForecastReport(Report):
-    """Jobs that scale, or whose load is known."""
+    """Jobs that scale, or whose load is known; none that have ended."""
 
     items: tuple[ForecastRow, ...]
     forecaster: str = Field(description="Answered, or why the forecaster could not be asked.")
@@ -62,6 +62,8 @@ def forecast(
     for job in sorted(scene.world.all_jobs(), key=lambda j: (j.key.namespace, j.key.name)):
         found = known.get((job.key.namespace, job.key.name))
         scales = job.spec is not None and job.spec.scaling.mode is not ScalingMode.OFF
+        if job.status.phase is not None and job.status.phase.finished:
+            continue  # the forecaster knows it until its samples are old
         if where.shows(job) and scene.may_name(job.key) and (scales or found is not None):
             rows.append(_row(job, found, forecasts is not None))
     answered = trouble or ("Answered" if forecasts is not None else "not asked")

@@ -18,6 +18,7 @@ from drse_operator.api.keys import JobKey
 from drse_operator.api.status import DeepSeekJobStatus
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import Kind
+from drse_operator.cluster.devices import CORDONED
 from drse_operator.cluster.world import World
 from drse_operator.workloads.observed import Job
 
@@ -65,7 +66,14 @@ class WithoutNode:
     name: str
 
 
-Change = PutJob | PutQueue | WithoutNode
+@dataclass(frozen=True, slots=True)
+class UncordonNode:
+    """A node that is cordoned takes work again."""
+
+    name: str
+
+
+Change = PutJob | PutQueue | WithoutNode | UncordonNode
 
 
 def fork(world: World, changes: Iterable[Change], now: float) -> World:
@@ -81,6 +89,8 @@ def fork(world: World, changes: Iterable[Change], now: float) -> World:
                 _put_queue(copy, change)
             case WithoutNode():
                 _drop_node(copy, change.name)
+            case UncordonNode():
+                _uncordon(copy, change.name)
     return copy
 
 
@@ -129,6 +139,21 @@ def _put_queue(world: World, change: PutQueue) -> None:
             },
             "spec": change.spec.to_wire(),
             "status": {} if old is None else old.status.to_wire(),
+        }
+    )
+
+
+def _uncordon(world: World, name: str) -> None:
+    node = world.nodes.get("", name)
+    if node is None or node.unready != CORDONED:
+        return
+    world.nodes.put(
+        {
+            "metadata": {"name": name, "labels": dict(node.labels), "resourceVersion": str(_NEWEST)},
+            "status": {
+                "allocatable": dict(node.allocatable),
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
         }
     )
 

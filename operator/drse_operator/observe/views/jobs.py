@@ -137,6 +137,9 @@ def _waited(scene: Scene, job: Job) -> float:
 def _row(scene: Scene, job: Job, wait: Waiting | None, end: datetime | None) -> JobRow:
     spec, status = job.spec, job.status
     told = None if wait is None else scene.told(job.uid)
+    if wait is not None:
+        # Rows are kept for readers of all kinds: they name what the job's own namespace may know.
+        wait = wait.told_to(lambda key: key.namespace == job.key.namespace)
     return JobRow(
         namespace=job.key.namespace,
         job=job.key.name,

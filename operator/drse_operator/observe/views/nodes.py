@@ -24,6 +24,7 @@ class NodeRow(Row):
     product: str
     gpus: int
     free: int
+    reserved: int = Field(description="Free GPUs that are kept for waiting jobs.")
     held: int
     foreign: int = Field(description="Held by pods or claims that DRSE did not make.")
     out_of_service: int
@@ -50,26 +51,27 @@ def nodes(scene: Scene, use: Mapping[str, float] | None = None, found: GpuReport
     holders = Counter(
         node for job in scene.world.all_jobs() for node in {a.node for a in job.status.assignments}
     )
-    reserved = _reserved(scene)
+    kept = reserved(scene)
     groups: dict[tuple[str, str], list[GpuRow]] = defaultdict(list)
     for row in (gpus(scene, EVERYWHERE, use=use) if found is None else found).items:
         groups[row.node, row.product].append(row)
-    rows = tuple(_row(scene, rows, holders, reserved[key], use is not None) for key, rows in groups.items())
+    rows = tuple(_row(scene, rows, holders, kept[key], use is not None) for key, rows in groups.items())
     return NodeReport(as_of=instant(scene.now), unread=scene.unread, items=rows)
 
 
-def _reserved(scene: Scene) -> Counter[tuple[str, str]]:
-    """GPUs that waiting jobs have reserved, by node and product; none where the planner cannot be asked."""
-    reserved: Counter[tuple[str, str]] = Counter()
+def reserved(scene: Scene, besides: str | None = None) -> Counter[tuple[str, str]]:
+    """GPUs that waiting jobs have reserved, by node and product, those of the job with uid ``besides`` left
+    out; none where the planner cannot be asked."""
+    found: Counter[tuple[str, str]] = Counter()
     if scene.complete:
-        for reservation in scene.settled.outcome.reservations.values():
-            for pool, holds in reservation.parts:
+        for uid, reservation in scene.settled.outcome.reservations.items():
+            for pool, holds in reservation.parts if uid != besides else ():
                 for node, count in holds.items():
-                    reserved[node, pool.kind.product] += count
-    return reserved
+                    found[node, pool.kind.product] += count
+    return found
 
 
-def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], reserved: int, measured: bool) -> NodeRow:
+def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], kept: int, measured: bool) -> NodeRow:
     first = rows[0]
     node = scene.world.nodes.get("", first.node)
     places = {} if node is None else domains(node)
@@ -82,14 +84,22 @@ def _row(scene: Scene, rows: list[GpuRow], holders: Counter[str], reserved: int,
         held=states[GpuState.HELD],
         foreign=states[GpuState.FOREIGN],
         out_of_service=states[GpuState.OUT_OF_SERVICE],
-        largest_block_gpus=max(0, states[GpuState.FREE] - reserved),
+        reserved=min(kept, states[GpuState.FREE]),
+        largest_block_gpus=max(0, states[GpuState.FREE] - kept),
         held_idle=held_idle(rows) if measured else None,
         jobs=holders[first.node],
         nvlink_domain=places.get(TopologyScope.NVLINK_DOMAIN),
         rack=places.get(TopologyScope.RACK),
         zone=places.get(TopologyScope.ZONE),
-        state=(node.unready or "Ready") if node is not None else "is gone",
+        state=_state(scene, first.node),
     )
+
+
+def _state(scene: Scene, name: str) -> str:
+    node = scene.world.nodes.get("", name)
+    if node is not None:
+        return node.unready or "Ready"
+    return "not known" if "nodes" in scene.unread else "is gone"
 
 
 def held_idle(rows: Sequence[GpuRow]) -> int:

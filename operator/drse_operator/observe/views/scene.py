@@ -8,12 +8,13 @@ answer wrongly, so the views then fall back on what the operator has written int
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from drse_operator.admission.decisions import Eta, Plan
+from drse_operator.admission.decisions import Eta, Mention, Plan
+from drse_operator.admission.discretion import discreet
 from drse_operator.admission.dispatch import Outcome
 from drse_operator.admission.engine import Engine
 from drse_operator.admission.eta import Calibration, forward
@@ -56,13 +57,21 @@ EVERYWHERE = Where()
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why a job, or its next replica, waits. ``gpus`` is how many it lacks."""
+    """Why a job, or its next replica, waits. ``gpus`` is how many it lacks; ``mentions`` are the other jobs
+    that the message names."""
 
     job: Job
     reason: str
     message: str
     position: int | None
     gpus: int
+    mentions: tuple[Mention, ...] = ()
+
+    def told_to(self, may_name: Callable[[JobKey], bool]) -> Waiting:
+        """The wait without the names of jobs that the reader may not know."""
+        if all(may_name(mention.key) for mention in self.mentions):
+            return self
+        return replace(self, message=discreet(self.message, self.mentions, may_name), mentions=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,7 @@ class Scene:
         _ = self.waits, self.asking, self.settled if self.complete else None
         seen = copy(self)  # what has been worked out so far is shared
         seen.visible = namespaces
+        seen.waits = {uid: wait.told_to(seen.may_name) for uid, wait in self.waits.items()}
         return seen
 
     # -- what follows from it --------------------------------------------------------------------------
@@ -135,7 +145,7 @@ class Scene:
         if self.complete:
             jobs = {job.uid: job for job in self.world.all_jobs()}
             return {
-                w.uid: Waiting(job, w.reason, w.message, w.position, w.gpus or _lacking(job))
+                w.uid: Waiting(job, w.reason, w.message, w.position, w.gpus or _lacking(job), w.mentions)
                 for w in self.plan.wait
                 for job in (jobs[w.uid],)
             }

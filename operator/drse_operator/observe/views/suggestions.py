@@ -1,4 +1,8 @@
-"""What would let a waiting job start now: small changes, each tried through the planner before it is told."""
+"""What would let a waiting job start now: small changes, each tried through the planner before it is told.
+
+Most are changes of the job. Where somebody has cordoned its queue, or nodes that it could use, to take that
+back comes first.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +19,27 @@ from drse_operator.admission.snapshot import Job as Asking
 from drse_operator.admission.snapshot import Preemption
 from drse_operator.api.deepseekjob import DeepSeekJobSpec
 from drse_operator.api.enums import TaskType, TopologyMode
+from drse_operator.cluster.devices import CORDONED
 from drse_operator.observe.views.base import Row
-from drse_operator.observe.views.fork import PutJob, fork, put_job
-from drse_operator.observe.views.scene import Scene
+from drse_operator.observe.views.fork import Change, PutJob, PutQueue, UncordonNode, fork, put_job
+from drse_operator.observe.views.scene import Scene, queue_of
 from drse_operator.observe.views.whatif import Place, places, victims_of
 from drse_operator.workloads.observed import Job
 
 #: Plans that are made for one job at most; suggestions that are named at most.
 _TRIALS = 16
 _NAMED = 6
+#: Cordoned nodes that are tried one by one.
+_NODES = 4
 #: Durations that are tried, in seconds: what surely ends before a reservation may pass it.
 _DURATIONS = ((8, "8h"), (4, "4h"), (2, "2h"), (1, "1h"), (0.5, "30m"), (0.25, "15m"))
 
 
 class Suggestion(Row):
-    """A change of the job with which the next plan starts it."""
+    """A change with which the next plan starts the job."""
 
-    change: str = Field(description="In words.")
-    patch: dict[str, Any] = Field(description="As a merge patch of spec.")
+    change: str = Field(description="In words; or the command, for a change of something else than the job.")
+    patch: dict[str, Any] = Field(description="As a merge patch of the job's spec; empty for a command.")
     places: tuple[Place, ...] = Field(description="Where it would start; empty when it preempts first.")
     preempts: tuple[str, ...] = Field(default=(), description="Jobs that would give way for it.")
 
@@ -53,7 +60,7 @@ def suggestions(scene: Scene, job: Job) -> tuple[Suggestion, ...]:
     asking = scene.asking[job.uid]
     world = fork(scene.world, (), scene.now)
     trial = Scene(world, scene.now, visible=scene.visible)
-    found: list[Suggestion] = []
+    found = [*_uncordoned_queue(scene, job), *_uncordoned_nodes(scene, job)]
     settled: set[str] = set()
     before, trials = Engine.of(scene.snapshot, scene.now), 0
     for variant in _variants(scene, job, job.spec, asking):
@@ -65,7 +72,7 @@ def suggestions(scene: Scene, job: Job) -> tuple[Suggestion, ...]:
         if not _thinkable(before, trial.asking[job.uid]):
             continue
         trials += 1
-        works = _suggestion(trial, job, variant)
+        works = _suggestion(trial, job, variant.words, variant.patch)
         if works is not None:
             settled.add(variant.topic)
             found.append(works)
@@ -91,17 +98,52 @@ def _thinkable(engine: Engine, asking: Asking) -> bool:
     )
 
 
-def _suggestion(trial: Scene, job: Job, variant: _Variant) -> Suggestion | None:
+def _suggestion(trial: Scene, job: Job, change: str, patch: dict[str, Any]) -> Suggestion | None:
     assigns = [assign for assign in trial.plan.assign if assign.uid == job.uid]
     victims = victims_of(trial, job)
     if not assigns and not victims:
         return None
     return Suggestion(
-        change=variant.words,
-        patch=variant.patch,
+        change=change,
+        patch=patch,
         places=places(assigns),
         preempts=tuple(str(key) for key in victims if trial.may_name(key)),
     )
+
+
+# -- what somebody has closed --------------------------------------------------------------------------
+
+
+def uncordon_queue(name: str) -> str:
+    """The command with which a GPUQueue goes on."""
+    return f"drse uncordon {name}"
+
+
+def _uncordoned_queue(scene: Scene, job: Job) -> Iterator[Suggestion]:
+    queue = scene.world.queues.get("", queue_of(job))
+    if queue is not None and queue.spec is not None and queue.spec.cordoned:
+        opened = PutQueue(queue.name, queue.spec.model_copy(update={"cordoned": False}))
+        yield from _tried(scene, job, uncordon_queue(queue.name), (opened,))
+
+
+def _uncordoned_nodes(scene: Scene, job: Job) -> Iterator[Suggestion]:
+    """The first cordoned node with which the job starts, or all of them together."""
+    usable = {shape.kind for shape in scene.asking[job.uid].shapes}
+    closed = [c for c in scene.snapshot.out_of_service if c.whole and c.why == CORDONED and c.kind in usable]
+    names = tuple(sorted({piece.node for piece in closed}))
+    for group in (*((name,) for name in names[:_NODES]), *([names] if len(names) > 1 else ())):
+        changes = tuple(UncordonNode(name) for name in group)
+        works = list(_tried(scene, job, f"kubectl uncordon {' '.join(group)}", changes))
+        if works:
+            yield from works
+            return
+
+
+def _tried(scene: Scene, job: Job, command: str, changes: tuple[Change, ...]) -> Iterator[Suggestion]:
+    trial = Scene(fork(scene.world, changes, scene.now), scene.now, visible=scene.visible)
+    works = _suggestion(trial, job, command, {})
+    if works is not None:
+        yield works
 
 
 def _patched(spec: DeepSeekJobSpec, patch: dict[str, Any]) -> DeepSeekJobSpec | None:

@@ -80,6 +80,8 @@ class Shift(Row):
     job: str
     start_now: Instant | None = Field(description="Expected start as things are; null beyond the forecast.")
     start_then: Instant | None = Field(description="Expected start with the change.")
+    never_now: bool = Field(description="Whether it starts only if somebody acts, as things are.")
+    never_then: bool = Field(description="Whether it starts only if somebody acts, with the change.")
     delta_seconds: float | None
     runs_now: bool = Field(description="Whether it holds GPUs as things are.")
     loses_gpus: bool = Field(description="Whether it would lose GPUs that it holds now.")
@@ -238,13 +240,19 @@ def _shifts(
         delta = None if first is None or second is None else second - first
         moves = first is not second if delta is None else abs(delta) >= _SAME
         if job.key not in asked and not _endless(now, then, uid) and (moves or uid in lost):
-            shifts.append(_shift(job, first, second, delta, uid in lost))
+            never = _never(now, uid), _never(then, uid)
+            shifts.append(_shift(job, first, second, delta, never, uid in lost))
     return sorted(shifts, key=lambda s: (not s.loses_gpus, -(s.delta_seconds or 0), s.namespace, s.job))
 
 
 def _endless(now: Scene, then: Scene, uid: str) -> bool:
     """Whether the job can start in neither, for reasons that time does not clear."""
-    return all((wait := s.waits.get(uid)) is not None and must_act(wait.reason) for s in (now, then))
+    return _never(now, uid) and _never(then, uid)
+
+
+def _never(scene: Scene, uid: str) -> bool:
+    wait = scene.waits.get(uid)
+    return wait is not None and must_act(wait.reason)
 
 
 def _share_shifts(now: Scene, then: Scene, asked: set[str]) -> tuple[ShareShift, ...]:
@@ -285,12 +293,21 @@ def _preempted(scene: Scene) -> set[str]:
     return {r.uid for r in scene.plan.release if r.reason is ReleaseReason.PREEMPTED}
 
 
-def _shift(job: Job, first: float | None, second: float | None, delta: float | None, lost: bool) -> Shift:
+def _shift(
+    job: Job,
+    first: float | None,
+    second: float | None,
+    delta: float | None,
+    never: tuple[bool, bool],
+    lost: bool,
+) -> Shift:
     return Shift(
         namespace=job.key.namespace,
         job=job.key.name,
         start_now=instant_or_none(first),
         start_then=instant_or_none(second),
+        never_now=never[0],
+        never_then=never[1],
         delta_seconds=delta,
         runs_now=lost or bool(job.status.assignments),
         loses_gpus=lost,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from pydantic import Field
 
-from drse_operator.admission.explain import duration
-from drse_operator.admission.pools import FAR, kind_id
+from drse_operator.admission.pools import FAR, Pool, kind_id
 from drse_operator.admission.snapshot import Job as Asking
 from drse_operator.api.keys import JobKey
 from drse_operator.observe.views.base import Instant, Report, Row, instant, instant_or_none
 from drse_operator.observe.views.gpus import free_at
+from drse_operator.observe.views.nodes import reserved
 from drse_operator.observe.views.queue import EtaMove, moved, must_act, queued
 from drse_operator.observe.views.scene import Scene, Waiting, queue_of
 from drse_operator.observe.views.suggestions import Suggestion, suggestions
@@ -27,7 +29,9 @@ class Room(Row):
     needed_gpus: int = Field(description="What the job asks for at once, on this kind.")
     free_gpus: int
     capacity_gpus: int
-    largest_block_gpus: int = Field(description="Most free GPUs on one node.")
+    largest_block_gpus: int = Field(
+        description="Most GPUs on one node that it could be given now: free, and not reserved by another job."
+    )
     largest_block_node: str
 
 
@@ -185,9 +189,10 @@ def _room(scene: Scene, asking: Asking) -> tuple[Room, ...]:
     """What is left of the kinds after the next plan, for which the reason counts too."""
     rooms = []
     at_once = max(1, min(asking.lacking, asking.first_unit))
+    kept = reserved(scene, besides=asking.uid)
     for shape in asking.shapes:
         pool = scene.settled.engine.state.pools.get(kind_id(shape.kind))
-        block, node = (0, "") if pool is None else pool.largest_block()
+        block, node = (0, "") if pool is None else _largest_block(pool, kept)
         rooms.append(
             Room(
                 product=shape.kind.product,
@@ -199,6 +204,13 @@ def _room(scene: Scene, asking: Asking) -> tuple[Room, ...]:
             )
         )
     return tuple(rooms)
+
+
+def _largest_block(pool: Pool, kept: Counter[tuple[str, str]]) -> tuple[int, str]:
+    """Most GPUs that one worker could be given on a node, where others keep some, and the node's name."""
+    product = pool.kind.product
+    blocks = ((max(0, slot.shown - kept[name, product]), name) for name, slot in pool.slots.items())
+    return min(blocks, key=lambda block: (-block[0], block[1]), default=(0, ""))
 
 
 def _holders(scene: Scene, asking: Asking) -> tuple[Holder, ...]:
@@ -219,7 +231,7 @@ def _holders(scene: Scene, asking: Asking) -> tuple[Holder, ...]:
                 queue=queue_of(job) if named else None,
                 gpus=sum(a.count for a in held),
                 nodes=tuple(dict.fromkeys(a.node for a in held)),
-                free_at=min(known) if known else None,
+                free_at=max(known) if len(known) == len(ends) else None,
             )
         )
     found.sort(key=lambda h: (h.free_at is None, h.free_at and h.free_at.timestamp(), h.namespace or ""))
@@ -232,11 +244,3 @@ def _reservation(scene: Scene, job: Job) -> Reservation | None:
         return None
     nodes = {name: gpus for _, holds in found.parts for name, gpus in holds.items()}
     return Reservation(start=None if found.start >= FAR else instant(found.start), nodes=nodes)
-
-
-def headline(report: WhyReport) -> str:
-    """The report in one sentence."""
-    if report.reason is None:
-        return f"{report.namespace}/{report.job}: {report.says}"
-    waited = duration(report.waited_seconds)
-    return f"{report.namespace}/{report.job} waits ({waited}): {report.reason}: {report.says}"

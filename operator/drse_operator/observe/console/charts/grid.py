@@ -102,12 +102,12 @@ def _tip(gpu: GpuRow) -> str:
 
 
 def by_queue(colours: Mapping[str, int]) -> Callable[[GpuRow], str]:
-    """Colour of the queue that holds it."""
+    """Colour of the queue that holds it; none where the holder may not be named."""
 
     def shade(gpu: GpuRow) -> str:
-        if gpu.state is GpuState.HELD and gpu.queue is not None:
-            return f"fill-{colours.get(gpu.queue, 0)}"
-        return by_state(gpu)
+        if gpu.state is not GpuState.HELD:
+            return by_state(gpu)
+        return "gpu-others" if gpu.queue is None else f"fill-{colours.get(gpu.queue, 0)}"
 
     return shade
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from drse_operator.observe.console.address import part
 from drse_operator.observe.console.charts import bars
-from drse_operator.observe.console.pages.page import Page, Visit, command, job_link, queue_chip
+from drse_operator.observe.console.pages.page import Page, Visit, command, job_link, queue_chip, reach
 from drse_operator.observe.console.tables import Column, Table, show
 from drse_operator.observe.console.words import NOTHING, amount, at, span
 from drse_operator.observe.views.decisions import DecisionRow
@@ -83,7 +83,7 @@ def page(visit: Visit) -> Page:
 
 def _command(visit: Visit) -> str:
     address = visit.address
-    chosen = ["-A"]
+    chosen = reach(visit)
     for option, value in (
         ("--kind", address.get("kind").lower()),
         ("-q", address.get("queue")),

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
+from drse_operator.api.enums import ScalingMode
 from drse_operator.observe.console.address import job_path
 from drse_operator.observe.console.charts import bars, lines
-from drse_operator.observe.console.pages.page import Page, Visit, job_link, state
+from drse_operator.observe.console.pages.page import Page, Visit, command, job_link, reach, state
 from drse_operator.observe.console.tables import Column, Table, figures, show
 from drse_operator.observe.console.words import NOTHING, fixed, many, percent
 from drse_operator.observe.views.forecast import ForecastRow
@@ -33,7 +34,8 @@ def page(visit: Visit) -> Page:
         chart = lines.fan(row, past, visit.look.scene.now)
         if chart is not None:
             charts.append((row, job_link(row.namespace, row.job), chart, trust(row)))
-    need = sum(row.p90 or row.load or 0.0 for row in report.items)
+    scaled = [row for row in report.items if row.mode != ScalingMode.OFF]
+    need = sum(row.p90 or row.load or 0.0 for row in scaled)
     tabs = [
         (
             title,
@@ -53,19 +55,19 @@ def page(visit: Visit) -> Page:
         title="Forecast",
         topics=("forecast", "jobs"),
         document=report.model_copy(update={"items": shown.rows}),
-        command="drse forecast -A",
+        command=command("drse", "forecast", *reach(visit)),
         table=shown,
         values={
-            "verdict": verdict(report.items, report.forecaster),
+            "verdict": verdict(scaled, report.forecaster),
             "charts": charts,
             "tabs": tabs,
             "need": need,
-            "held": sum(row.capacity_gpus for row in report.items),
+            "held": sum(row.capacity_gpus for row in scaled),
             "wanted": sum(
-                row.wanted_gpus if row.wanted_gpus is not None else row.capacity_gpus for row in report.items
+                row.wanted_gpus if row.wanted_gpus is not None else row.capacity_gpus for row in scaled
             ),
-            "skilled": sum(row.skill_ratio is not None and row.skill_ratio < 1 for row in report.items),
-            "judged": sum(row.skill_ratio is not None for row in report.items),
+            "skilled": sum(row.skill_ratio is not None and row.skill_ratio < 1 for row in scaled),
+            "judged": sum(row.skill_ratio is not None for row in scaled),
             "answered": report.forecaster == "Answered",
         },
     )
@@ -88,25 +90,34 @@ def trust(row: ForecastRow) -> str:
 
 
 def verdict(rows: Sequence[ForecastRow], forecaster: str) -> str:
-    """Whether the forecasts are worth trusting, with the numbers that say so."""
+    """Whether the forecasts of jobs that scale are worth trusting, with the numbers that say so."""
+    if not rows:
+        return "No job scales, so no forecast is acted upon."
     if forecaster != "Answered":
         return f"No forecasts are known ({forecaster}): scaling follows the load alone."
     judged = [row for row in rows if row.state == "Ready" and row.skill_ratio is not None]
     if not judged:
         return "Nothing can be said yet: no forecast has enough history for a backtest."
     better = [row for row in judged if row.skill_ratio is not None and row.skill_ratio < 1]
-    parts = [f"Worth trusting for {len(better)} of {many(len(judged), 'job')}"]
+    parts = [f"Worth trusting for {_of(len(better), len(judged))}"]
     if better:
         gain = 1 - statistics.median(row.skill_ratio or 0.0 for row in better)
-        parts[0] += f": 10 minutes ahead their error is {percent(gain)} below that of the last value (median)"
+        parts[0] += f": 10 minutes ahead the error is {percent(gain)} below that of the last value (median)"
     covered = [row.coverage_ratio for row in judged if row.coverage_ratio is not None]
     if covered:
         parts.append(f"{percent(statistics.mean(covered))} of loads stayed below P90, where 90 % is the aim")
     if len(better) < len(judged):
         parts.append("where it is no better, the last value is used instead")
     if silent := sum(row.state not in ("Ready", "Unknown") for row in rows):
-        parts.append(f"{many(silent, 'job has', 'jobs have')} no usable forecast now")
+        parts.append(f"{many(silent, 'job that scales has', 'jobs that scale have')} no usable forecast now")
     return "; ".join(parts) + "."
+
+
+def _of(better: int, judged: int) -> str:
+    """How many of the jobs with a backtest."""
+    if judged == 1:
+        return "the one job that could be judged" if better else "no job: one could be judged"
+    return f"{better or 'none'} of {judged} jobs"
 
 
 def _kept(view: str) -> Callable[[ForecastRow], bool]:
@@ -156,7 +167,7 @@ def _table() -> Table[ForecastRow]:
                 unit="GPUs",
                 note="The bar ends at what is held; the mark is P90",
             ),
-            figures("p5", "+5 min", lambda r: r.p50_at_5_minutes, unit="P50"),
+            figures("p5", "+5 min", lambda r: r.p50_at_5_minutes, unit="P50", optional=True),
             figures("p10", "+10 min", lambda r: r.p50_at_10_minutes, unit="P50"),
             figures(
                 "p90", "Highest", lambda r: r.p90, unit="P90", note="Highest P90 up to the job's horizon"
@@ -176,6 +187,7 @@ def _table() -> Table[ForecastRow]:
                 lambda r: r.coverage_ratio,
                 lambda r: percent(r.coverage_ratio),
                 number=True,
+                optional=True,
             ),
             Column("mode", "Mode", lambda r: r.mode, filter=True, optional=True),
             Column("state", "Forecast", lambda r: r.state, lambda r: state(r.state), filter=True),

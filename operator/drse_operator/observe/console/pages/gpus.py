@@ -15,6 +15,7 @@ from drse_operator.observe.console.pages.page import (
     command,
     job_link,
     queue_chip,
+    reach,
     state,
 )
 from drse_operator.observe.console.tables import Column, Table, show
@@ -55,6 +56,8 @@ def page(visit: Visit) -> Page:
             "states": count_by_state(report.items),
             "GpuState": GpuState,
             "free_blocks": _blocks(nodes),
+            "closed": [row for row in sight.closed if row.what == "Node"],
+            "others": sum(r.count for r in report.items if r.state is GpuState.HELD and r.queue is None),
             "queues": [
                 (name, f"fill-{visit.look.colours.get(name, 0)}")
                 for name in sorted({row.queue for row in report.items if row.queue})
@@ -89,7 +92,7 @@ def _command(visit: Visit) -> str:
     chosen = ["--node", node] if node else []
     chosen += ["--uuid", text] if text.startswith("GPU-") else []
     chosen += ["--free"] if visit.address.get("state") == GpuState.FREE else []
-    return command("drse", "gpus", *chosen)
+    return command("drse", "gpus", *reach(visit, ""), *chosen)
 
 
 def _table(visit: Visit) -> Table[GpuRow]:
@@ -98,7 +101,7 @@ def _table(visit: Visit) -> Table[GpuRow]:
     def use(row: GpuRow) -> Markup:
         if row.utilisation_ratio is None:
             return Markup(NOTHING)
-        drawn = bars.bar(row.utilisation_ratio, 1.0, "bar-fill", 48.0)
+        drawn = bars.bar(row.utilisation_ratio, 1.0, "bar-fill", 32.0)
         return bars.beside(drawn, percent(row.utilisation_ratio))
 
     def node(row: GpuRow) -> Markup:
@@ -114,7 +117,7 @@ def _table(visit: Visit) -> Table[GpuRow]:
 
     return Table(
         name="gpus",
-        noun="GPU",
+        noun="row",
         columns=(
             Column("node", "Node", lambda r: r.node, node, filter=True),
             Column(
@@ -149,7 +152,9 @@ def _table(visit: Visit) -> Table[GpuRow]:
                 wide=True,
             ),
             Column("queue", "Queue", lambda r: r.queue, queue, filter=True),
-            Column("since", "Since", lambda r: r.since, lambda r: ago(r.since, now), number=True),
+            Column(
+                "since", "Since", lambda r: r.since, lambda r: ago(r.since, now), number=True, optional=True
+            ),
             Column(
                 "until",
                 "Free at",

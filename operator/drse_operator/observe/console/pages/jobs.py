@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from drse_operator.observe.console.address import job_path
 from drse_operator.observe.console.charts import bars
-from drse_operator.observe.console.pages.page import Page, Visit, command, queue_chip, state
+from drse_operator.observe.console.pages.page import Page, Visit, command, queue_chip, reach, state
 from drse_operator.observe.console.tables import Column, Table, show
 from drse_operator.observe.console.words import NOTHING, ago, at, fixed, model_of, span, until
 from drse_operator.observe.views.jobs import JobRow
@@ -66,9 +66,9 @@ def page(visit: Visit) -> Page:
 
 def _command(visit: Visit, view: View) -> str:
     if view.key not in ("waiting", "act"):
-        return command("kubectl", "get", "dsj", "-A")
+        return command("kubectl", "get", "dsj", *reach(visit))
     queue = visit.address.get("queue")
-    return command("drse", "queue", "-A", *(["-q", queue] if queue else []))
+    return command("drse", "queue", *reach(visit), *(["-q", queue] if queue else []))
 
 
 def _table(visit: Visit, view: View) -> Table[JobRow]:
@@ -156,8 +156,10 @@ def _table(visit: Visit, view: View) -> Table[JobRow]:
     )
 
 
-#: Columns that say nothing about jobs of a view; they can still be chosen.
+#: Columns that say nothing about jobs of a view, or too little for the room they take; they can be chosen.
 _SILENT = {
+    "": {"ready"},
+    "all": {"ready", "load", "pos"},
     "waiting": {"state", "ready", "load"},
     "act": {"ready", "load", "eta", "pos"},
     "running": {"reason", "pos", "eta", "waited"},

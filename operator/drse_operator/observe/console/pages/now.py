@@ -6,9 +6,10 @@ from pydantic import Field
 
 from drse_operator.observe.console.charts import lines
 from drse_operator.observe.console.pages import decisions, health
-from drse_operator.observe.console.pages.page import Page, Visit
+from drse_operator.observe.console.pages.page import Page, Visit, command, reach
 from drse_operator.observe.console.words import span
 from drse_operator.observe.views.base import Row
+from drse_operator.observe.views.closed import ClosedRow
 from drse_operator.observe.views.decisions import DecisionRow
 from drse_operator.observe.views.jobs import JobRow
 from drse_operator.observe.views.now import NowReport
@@ -32,6 +33,9 @@ class NowDocument(Row):
     now: NowReport
     verdict: str = Field(description="Whether DRSE itself is well, in a sentence.")
     needs: tuple[JobRow, ...] = Field(description="Jobs that go on only when somebody acts.")
+    closed: tuple[ClosedRow, ...] = Field(
+        description="Nodes, devices and queues that take nothing while jobs wait for them."
+    )
     alerts: tuple[AlertRow, ...] | None = Field(description="Null when Prometheus is not asked.")
     decisions: tuple[DecisionRow, ...] = Field(description="The latest ones, newest first.")
 
@@ -47,6 +51,7 @@ def page(visit: Visit) -> Page:
         now=sight.now,
         verdict=whole.says,
         needs=needs,
+        closed=sight.closed,
         alerts=None
         if alerts is None
         else tuple(AlertRow(name=a.name, severity=a.severity, about=a.about) for a in alerts),
@@ -58,7 +63,7 @@ def page(visit: Visit) -> Page:
         title="Now",
         topics=("jobs", "gpus", "use", "decisions", "health"),
         document=document,
-        command="drse top",
+        command=command("drse", "top", *reach(visit, "")),
         values={
             "now_": sight.now,
             "verdict": whole,
@@ -68,6 +73,7 @@ def page(visit: Visit) -> Page:
             else "–",
             "needs": needs[:_NEEDS],
             "needs_total": len(needs),
+            "closed": sight.closed,
             "alerts": alerts,
             "latest": [(row, decisions.badge(row.kind), decisions.path(row)) for row in latest],
             "chart": lines.day(sight.around.history) if sight.everything else None,

@@ -57,6 +57,13 @@ def command(*words: str) -> str:
     return shlex.join(words)
 
 
+def reach(visit: Visit, wide: str = "-A") -> list[str]:
+    """Words of a command for the jobs that the reader sees: ``wide`` for all, else their first namespace."""
+    if visit.sight.visible is None:
+        return [wide] if wide else []
+    return ["-n", min(visit.sight.visible)] if visit.sight.visible else []
+
+
 def job_link(namespace: str | None, job: str | None, hidden: str = "another job") -> Markup:
     """A job by name, or that it may not be named."""
     if namespace is None or job is None:

@@ -16,6 +16,7 @@ from drse_operator.observe.console.pages.page import (
     command,
     job_link,
     queue_chip,
+    reach,
 )
 from drse_operator.observe.console.pages.whatif import double_weight
 from drse_operator.observe.console.tables import Column, Table, show
@@ -23,6 +24,7 @@ from drse_operator.observe.console.words import NOTHING, amount, at, span, until
 from drse_operator.observe.views.base import Row
 from drse_operator.observe.views.queue import QueueReport, QueueRow
 from drse_operator.observe.views.share import FlowRow, ShareReport, ShareRow
+from drse_operator.observe.views.suggestions import uncordon_queue
 
 #: Jobs of a queue that are shown in their order.
 _NEXT = 20
@@ -64,11 +66,11 @@ def page(visit: Visit) -> Page:
         title="Queues",
         topics=("queues", "jobs", "gpus"),
         document=report,
-        command="drse share",
+        command=command("drse", "share", *reach(visit, "")),
         table=shown,
         values={
             "waterfall": waterfall.waterfall(shown.rows, free, visit.look.colours),
-            "rows": [(row, queue_chip(visit, row.queue)) for row in shown.rows],
+            "rows": [(row, _marked(visit, row)) for row in shown.rows],
             "capacity": report.capacity_gpus or 0,
             "free": free,
             "flows": _flows(visit, report.flows),
@@ -105,7 +107,7 @@ def one(visit: Visit, name: str) -> Page:
         title=f"Queue {name}",
         topics=("queues", "jobs", "gpus"),
         document=QueueDocument(share=report, waiting=queue.model_copy(update={"items": shown.rows})),
-        command=command("drse", "queue", "-A", "-q", name),
+        command=command("drse", "queue", *reach(visit), "-q", name),
         table=shown,
         values={
             "row": report.items[0],
@@ -117,6 +119,7 @@ def one(visit: Visit, name: str) -> Page:
             "fair_note": Markup('weight {} · <a href="{}">twice the weight?</a>').format(
                 report.items[0].weight, double_weight(name, report.items[0].weight)
             ),
+            "uncordon": uncordon_queue(name),
             "hidden": queue.hidden_jobs,
             "running": _running(visit, name),
             "jobs_href": f"/jobs?queue={name}",
@@ -127,7 +130,7 @@ def one(visit: Visit, name: str) -> Page:
 def pairs(rows: tuple[ShareRow, ...]) -> list[Pair]:
     """Starved queues, each with the queue that borrows most."""
     borrowers = sorted((r for r in rows if r.borrowed_gpus), key=lambda r: -r.borrowed_gpus)
-    starved = [r for r in rows if r.held_gpus < r.guaranteed_gpus and r.waiting_gpus]
+    starved = [r for r in rows if r.held_gpus < r.guaranteed_gpus and r.waiting_gpus and not r.cordoned]
     return [
         Pair(row, min(row.guaranteed_gpus - row.held_gpus, row.waiting_gpus), borrowers[0])
         for row in starved
@@ -160,6 +163,12 @@ def _running(visit: Visit, name: str) -> list[tuple[Markup, int, str, Markup]]:
     ]
 
 
+def _marked(visit: Visit, row: ShareRow) -> Markup:
+    """A queue by name, with a word where it is cordoned."""
+    chip = queue_chip(visit, row.queue)
+    return chip + Markup('<span class="tag">cordoned</span>') if row.cordoned else chip
+
+
 def _table(visit: Visit, report: ShareReport) -> Table[ShareRow]:
     now, most = visit.now, max((row.asked_gpus for row in report.items), default=1)
 
@@ -184,7 +193,7 @@ def _table(visit: Visit, report: ShareReport) -> Table[ShareRow]:
         name="queues",
         noun="queue",
         columns=(
-            Column("queue", "Queue", lambda r: r.queue, lambda r: queue_chip(visit, r.queue)),
+            Column("queue", "Queue", lambda r: r.queue, lambda r: _marked(visit, r)),
             Column(
                 "weight",
                 "Weight",
@@ -196,7 +205,9 @@ def _table(visit: Visit, report: ShareReport) -> Table[ShareRow]:
             Column("guaranteed", "Guaranteed", lambda r: r.guaranteed_gpus, number=True, unit="GPUs"),
             Column("limit", "Limit", lambda r: r.limit_gpus, number=True, unit="GPUs"),
             Column("held", "Held", lambda r: r.held_gpus, number=True, unit="GPUs"),
-            Column("borrowed", "Borrowed", lambda r: r.borrowed_gpus, number=True, unit="GPUs"),
+            Column(
+                "borrowed", "Borrowed", lambda r: r.borrowed_gpus, number=True, unit="GPUs", optional=True
+            ),
             Column(
                 "fair",
                 "Fair share",
@@ -207,9 +218,10 @@ def _table(visit: Visit, report: ShareReport) -> Table[ShareRow]:
                 note="GPUs divided by weight among queues that ask, none beyond its demand or limit",
             ),
             Column("asked", "Held and asked", lambda r: r.asked_gpus, held, number=True),
-            Column("running", "Running", lambda r: r.running_jobs, number=True, unit="jobs"),
+            Column("running", "Running", lambda r: r.running_jobs, number=True, unit="jobs", optional=True),
             Column("waiting", "Waiting", lambda r: r.waiting_jobs, number=True, unit="jobs"),
             Column("waiting_gpus", "Asked", lambda r: r.waiting_gpus, number=True, unit="GPUs"),
+            Column("cordoned", "Cordoned", lambda r: r.cordoned, optional=True),
             Column(
                 "last",
                 "Last grant",

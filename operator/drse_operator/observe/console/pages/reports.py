@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
+from drse_operator.observe.accounts import UNKNOWN
 from drse_operator.observe.console.charts import bars
-from drse_operator.observe.console.pages.page import Page, Visit, command, queue_chip
+from drse_operator.observe.console.pages.page import Page, Visit, command, queue_chip, reach
 from drse_operator.observe.console.tables import Column, Table, figures, show
 from drse_operator.observe.console.words import NOTHING, amount, fixed, percent, span
 from drse_operator.observe.views.scene import EVERYWHERE, Where
@@ -18,7 +19,10 @@ from drse_operator.observe.views.usage import By, UsageReport, UsageRow, usage
 _DAY = 86_400.0
 #: Bars are drawn for so many days at least; a longer span is drawn by weeks.
 _DAYS_SHOWN = 13
-SPANS = (("1d", "Today", 0), ("7d", "7 days", 6), ("30d", "30 days", 29), ("90d", "90 days", 89))
+#: As ``--from`` of the command line: so many days before today, and today so far.
+SPANS = (("0d", "Today", 0), ("7d", "7 days", 7), ("30d", "30 days", 30), ("90d", "90 days", 90))
+#: Work of unknown users that is worth a word, as part of all that was held.
+_MATERIAL = 0.1
 
 
 def page(visit: Visit) -> Page:
@@ -37,7 +41,9 @@ def page(visit: Visit) -> Page:
         title="Reports",
         topics=("usage",),
         document=report.model_copy(update={"items": shown.rows}),
-        command=command("drse", "report", "usage", "--by", ",".join(by), "--from", f"-{chosen[0]}"),
+        command=command(
+            "drse", "report", "usage", *reach(visit, ""), "--by", ",".join(by), "--from", f"-{chosen[0]}"
+        ),
         table=shown,
         values={
             "report": report,
@@ -63,6 +69,7 @@ def page(visit: Visit) -> Page:
             ],
             "weekly": chosen[2] > _DAYS_SHOWN,
             "lead": _lead(report),
+            "unknown": _unknown(report, by),
             "source": visit.sight.around.source("accounts"),
         },
     )
@@ -74,10 +81,21 @@ def _lead(report: UsageReport) -> str:
         return ""
     first, total = report.items[0], report.total_held_gpu_hours
     name = ", ".join(first.who.values())
+    if first.who.get(By.USER) == UNKNOWN:
+        name = name.replace(UNKNOWN, "Users who are not known")
     held = percent(first.held_gpu_hours / total)
     used = _ratio(first)
     worked = "" if used is None else f" and used {percent(used)} of them where that was measured"
     return f"{name} held most: {amount(first.held_gpu_hours)} of {amount(total)} GPU-hours ({held}){worked}."
+
+
+def _unknown(report: UsageReport, by: tuple[By, ...]) -> str:
+    """Why users are not known and what to set, where that is much of what was held."""
+    rows = [row for row in report.items if By.USER in by and row.who.get(By.USER) == UNKNOWN]
+    part = sum(row.held_gpu_hours for row in rows) / (report.total_held_gpu_hours or 1.0)
+    if part < _MATERIAL:
+        return ""
+    return f"{percent(part)} is of jobs that do not say who submitted them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,7 @@ def _stacks(visit: Visit, where: Where, days: int) -> list[Stack]:
         if report.items or found:
             bar = bars.stacked(_parts(visit, report), most, 420.0)
             queues = tuple(row.who["queue"] for row in report.items)
-            found.append(Stack(name, bar, fixed(report.total_held_gpu_hours, 0), queues))
+            found.append(Stack(name, bar, fixed(report.total_held_gpu_hours), queues))
     return found
 
 
@@ -158,7 +176,9 @@ def _table(visit: Visit, by: tuple[By, ...], report: UsageReport) -> Table[Usage
             figures("held", "Held", lambda r: r.held_gpu_hours, unit=hours),
             figures("used", "Used", lambda r: r.used_gpu_hours, unit=hours),
             figures("idle", "Idle", lambda r: r.idle_gpu_hours, unit=hours),
-            figures("unmeasured", "Not measured", lambda r: r.unmeasured_gpu_hours, unit=hours),
+            figures(
+                "unmeasured", "Not measured", lambda r: r.unmeasured_gpu_hours, unit=hours, optional=True
+            ),
             Column(
                 "ratio",
                 "Used of held",
@@ -167,7 +187,7 @@ def _table(visit: Visit, by: tuple[By, ...], report: UsageReport) -> Table[Usage
                 number=True,
                 note="Of the time for which the load is known",
             ),
-            Column("split", "Used, idle, not measured", lambda r: None, split, wide=True),
+            Column("split", "Used, idle, not measured", lambda r: None, split),
             Column(
                 "wait50",
                 "Wait P50",
@@ -183,7 +203,9 @@ def _table(visit: Visit, by: tuple[By, ...], report: UsageReport) -> Table[Usage
                 number=True,
             ),
             Column("jobs", "Started", lambda r: r.jobs, number=True, unit="jobs"),
-            Column("preemptions", "Preempted", lambda r: r.preemptions, number=True, unit="times"),
+            Column(
+                "preemptions", "Preempted", lambda r: r.preemptions, number=True, unit="times", optional=True
+            ),
         ),
         key=lambda r: "/".join(r.who.values()),
         order="-held",

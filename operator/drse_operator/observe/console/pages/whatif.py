@@ -32,6 +32,10 @@ _SHIFTS, _DRAWN = 40, 12
 _WEIGHTS = 24
 _WEIGHT = "weight."
 _SETS_WEIGHT = re.compile(r"queue\.([a-z0-9.-]+)\.weight=([0-9]+)")
+_LACKING = (
+    "planning needs to see the whole cluster, and you may not list DeepSeekJobs in all namespaces: ask an "
+    "administrator what would happen, or for a ClusterRoleBinding to the role drse-view"
+)
 EXAMPLE = """apiVersion: drse.dev/v1alpha1
 kind: DeepSeekJob
 metadata:
@@ -140,14 +144,11 @@ class Question:
 
 def _ask(visit: Visit, question: Question) -> tuple[WhatIfReport | None, str]:
     """The answer, or why there is none."""
-    if not visit.address.params:
-        return None, ""
     # Before the question is looked at: even an error would tell which jobs of others there are.
     if not visit.sight.everything:
-        return (
-            None,
-            "planning needs to see the whole cluster: ask an administrator, or for the role drse-view",
-        )
+        return None, _LACKING
+    if not visit.address.params:
+        return None, ""
     try:
         changes = _changes(visit, question)
         if not changes:
@@ -249,14 +250,16 @@ def _item(visit: Visit, item: Answer) -> tuple[Answer, Markup, str, Markup]:
 def _shift(visit: Visit, shift: Shift) -> tuple[Markup, Markup, Markup, str]:
     if shift.loses_gpus:
         moved = "loses its GPUs"
+    elif shift.never_then:
+        moved = "cannot start any more"
     elif shift.delta_seconds is None:
         moved = "beyond the forecast" if shift.start_then is None else "comes into the forecast"
     else:
         moved = f"{span(abs(shift.delta_seconds))} {'later' if shift.delta_seconds > 0 else 'earlier'}"
     return (
         job_link(shift.namespace, shift.job),
-        at(shift.start_now, visit.now),
-        at(shift.start_then, visit.now),
+        Markup("never") if shift.never_now else at(shift.start_now, visit.now),
+        Markup("never") if shift.never_then else at(shift.start_then, visit.now),
         moved,
     )
 
