@@ -101,7 +101,7 @@ def test_all_is_well_and_said_in_one_command(
     assert {check for check, state in states(found).items() if state != "ok"} == {"alerts"}, found.out
     assert says(found, "forecaster").startswith("1 replica answered")
     table = administrator(*words)
-    assert table.code == 0 and "DRSE is healthy.\n- alerts: " in table.out
+    assert table.code == 0 and "DRSE is healthy, with 1 warning.\n- alerts: " in table.out
 
 
 def test_without_prometheus_the_leaders_pod_tells_when_it_planned(administrator: Drse) -> None:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 def test_a_missing_queue_is_named_and_mended(cluster: Cluster, namespace: str) -> None:
     cluster.job(namespace, "lost", queue=f"{namespace}-queue")
     message = cluster.wait_reason(namespace, "lost", "QueueNotFound", seconds=2)
-    assert f"{namespace}-queue does not exist" in message and "tests" in message
+    assert f"{namespace}-queue does not exist" in message and "(there are: " in message
     eventually(lambda: cluster.event_reasons(namespace, "lost"), lambda reasons: "Waiting" in reasons)
     cluster.queue(f"{namespace}-queue")
     cluster.wait_status(namespace, "lost", lambda s: s.phase is Phase.RUNNING)
