@@ -14,7 +14,6 @@ def _held(by: str) -> str:
 _USED = "sum(sum_over_time(drse:queue_gpus_used:sum[$__range:1m])) / 60"
 _MEASURED = "sum(sum_over_time(drse:job_gpus_measured:count[$__range:1m])) / 60"
 _IDLE_JOBS = "drse:job_gpus_measured:count - drse:job_gpus_used:sum"
-_NOT_BUSY = "(1 - drse:gpu_used:ratio) unless on (UUID) drse_gpu_starting"
 _UNMEASURED = (
     "(drse_gpu_assigned unless on (UUID) drse:gpu_utilization:ratio) unless on (UUID) drse_gpu_starting"
 )

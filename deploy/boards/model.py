@@ -32,7 +32,6 @@ class Unit:
     BYTES = "bytes"
     MEBIBYTES = "mbytes"
     WATTS = "watt"
-    PER_SECOND = "ops"
     TIME = "dateTimeAsIso"
 
 

@@ -24,7 +24,6 @@ from drse_local.errors import LocalClusterError
 from drse_local.gpus import ProductFacts, lookup_product
 
 _UUID_NAMESPACE = uuid.UUID("4c0a6f0e-6c37-5b0c-9d5e-1d5a7f0f7a11")
-_MIB_PER_GIB = 1024
 
 
 class Vendor(StrEnum):

@@ -176,11 +176,6 @@ class Release:
         return self._replicas.get("console", ())
 
     @property
-    def metrics_urls(self) -> tuple[str, ...]:
-        """Where all replicas serve metrics."""
-        return tuple(replica.metrics_url for replica in self.replicas)
-
-    @property
     def replicas(self) -> tuple[Replica, ...]:
         """All of them."""
         return tuple(replica for replicas in self._replicas.values() for replica in replicas)

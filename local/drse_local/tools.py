@@ -108,7 +108,6 @@ MODULES = (
 CONTROL_PLANE_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 CLIENT_TOOLS = ("kubectl", "helm")
 PROMETHEUS_TOOLS = ("prometheus", "promtool")
-ALL_TOOLS = CONTROL_PLANE_TOOLS + CLIENT_TOOLS + PROMETHEUS_TOOLS
 
 
 def module_of(tool: str) -> GoModule:

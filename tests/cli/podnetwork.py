@@ -7,17 +7,15 @@ itself, and then leads to where a process of the test stands in for the pod.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
-import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
-import yaml
 from aiohttp import web
+
+from tests.fronts import Front
 
 _PROXIED = re.compile(
     r"/api/v1/namespaces/(?P<namespace>[^/]+)/(?P<resource>pods|services)/http:(?P<name>[^/:]+):[^/]+"
@@ -27,55 +25,20 @@ _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _DROPPED = frozenset({"host", "content-length", "transfer-encoding", "accept-encoding"})
 
 
-class PodNetwork:
+class PodNetwork(Front):
     """``leads`` tells where a pod or a Service is: (resource, name) to the base URL of a process."""
 
     def __init__(self, server: str, ca: Path) -> None:
+        super().__init__()
         self.leads: dict[tuple[str, str], str] = {}
-        self.url = ""
         self._server = server
         self._trust = ssl.create_default_context(cafile=ca)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(20)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(20)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
     def kubeconfig(self, path: Path, token: str) -> Path:
         """A kubeconfig of whom the token belongs to."""
-        document = {
-            "clusters": [{"name": "here", "cluster": {"server": self.url}}],
-            "users": [{"name": "me", "user": {"token": token}}],
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-            "current-context": "here",
-        }
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return path
+        return self.write_kubeconfig(path, {"token": token})
 
-    async def _start(self) -> None:
-        self._session = aiohttp.ClientSession()
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
-
-    async def _stop(self) -> None:
-        await self._runner.cleanup()
-        await self._session.close()
-
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
         found = _PROXIED.fullmatch(request.path)
         if found is None:
             return await self._pass_on(request)
@@ -86,7 +49,7 @@ class PodNetwork:
         if base is None:
             return _status(404, "NotFound", f'{resource} "{name}" not found')
         try:
-            async with self._session.get(f"{base}/{found['path']}") as answer:
+            async with self.session.get(f"{base}/{found['path']}") as answer:
                 return web.Response(body=await answer.read(), status=answer.status)
         except aiohttp.ClientError as error:
             return _status(503, "ServiceUnavailable", f"error trying to reach service: {error}")
@@ -102,14 +65,14 @@ class PodNetwork:
         review = {"kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
         headers = {"Authorization": request.headers.get("Authorization", "")}
         url = f"{self._server}{_REVIEW}"
-        async with self._session.post(url, json=review, headers=headers, ssl=self._trust) as answer:
+        async with self.session.post(url, json=review, headers=headers, ssl=self._trust) as answer:
             document: dict[str, Any] = await answer.json()
         return bool(document["status"]["allowed"])
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _DROPPED}
         url, body = f"{self._server}{request.path_qs}", await request.read() or None
-        async with self._session.request(
+        async with self.session.request(
             request.method, url, headers=headers, data=body, ssl=self._trust
         ) as answer:
             return web.Response(

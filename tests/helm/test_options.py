@@ -123,10 +123,7 @@ def test_the_forecaster_reaches_prometheus_alone_and_the_operator_reaches_it() -
 def test_who_scrapes_can_be_narrowed_without_cutting_the_operator_off() -> None:
     forecaster = policies(*FULL)["engine-forecaster"]
     peers = forecaster["ingress"][0]["from"]
-    components = [
-        p["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for p in peers if "podSelector" in p
-    ]
-    assert components == ["operator", "console", "test"]
+    assert _components(peers) == ["operator", "console", "test"]
     assert [p["namespaceSelector"]["matchLabels"] for p in peers if "namespaceSelector" in p] == [
         {"kubernetes.io/metadata.name": "monitoring"}
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from drse_operator.api import times
@@ -140,7 +139,3 @@ def see(
         problems=tuple(problems),
         closed=closed or {},
     )
-
-
-def with_status(job: Job, status: DeepSeekJobStatus) -> Job:
-    return replace(job, status=status)

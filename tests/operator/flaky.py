@@ -10,20 +10,18 @@ import asyncio
 import contextlib
 import random
 import ssl
-import threading
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
-import yaml
 from aiohttp import web
 
 from drse_operator.cluster.client import load_configuration
+from tests.fronts import Front
 
 
-class FlakyApiServer:
+class FlakyApiServer(Front):
     """``share`` of all requests meet a fault; ``faults`` counts them by kind.
 
     From :meth:`hold` to :meth:`let_go` all writes are kept back; they are made then although those who sent
@@ -31,43 +29,18 @@ class FlakyApiServer:
     """
 
     def __init__(self, kubeconfig: Path, share: float, seed: int) -> None:
+        super().__init__()
         self.faults: Counter[str] = Counter()
         self.share = share
-        self.port = 0
         self.late: list[tuple[str, int]] = []
         self._holds = False
         self._released = asyncio.Event()
         self._upstream = kubeconfig
         self._chance = random.Random(seed)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._session: aiohttp.ClientSession | None = None
-        self._runner: web.AppRunner | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(20)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(20)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
     def kubeconfig(self, path: Path) -> Path:
         """A kubeconfig that leads through the proxy."""
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "flaky", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
-            "users": [{"name": "anybody", "user": {}}],
-            "contexts": [{"name": "flaky", "context": {"cluster": "flaky", "user": "anybody"}}],
-            "current-context": "flaky",
-        }
-        path.write_text(yaml.safe_dump(document))
-        return path
+        return self.write_kubeconfig(path, {})
 
     def hold(self) -> None:
         """Keep back every write from now on."""
@@ -77,32 +50,16 @@ class FlakyApiServer:
         """Make the writes that were kept back."""
         self._loop.call_soon_threadsafe(self._released.set)
 
-    async def _start(self) -> None:
+    async def connect(self) -> aiohttp.ClientSession:
+        """As the administrator."""
         configuration: Any = await load_configuration(str(self._upstream))
         self._host = configuration.host
         context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         context.load_cert_chain(configuration.cert_file, configuration.key_file)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=0), auto_decompress=False
-        )
-        app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        connector = aiohttp.TCPConnector(ssl=context, limit=0)
+        return aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
-    async def _stop(self) -> None:
-        assert self._runner is not None and self._session is not None
-        await self._runner.cleanup()
-        await self._session.close()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         fault = self._fault(request)
         if fault in ("429", "500"):
             headers = {"Retry-After": "1"} if fault == "429" else {}
@@ -110,7 +67,6 @@ class FlakyApiServer:
             return web.json_response(body, status=int(fault), headers=headers)
         if fault == "lost request":
             return self._hang_up(request)
-        assert self._session is not None
         headers = {
             k: v
             for k, v in request.headers.items()
@@ -122,7 +78,7 @@ class FlakyApiServer:
         kept = self._holds and request.method != "GET"
         if kept:
             await self._released.wait()
-        async with self._session.request(
+        async with self.session.request(
             request.method, f"{self._host}{request.path_qs}", headers=headers, data=data
         ) as upstream:
             if kept:

@@ -79,10 +79,6 @@ class State(Ledger):
             self.held[queue.name] = queue.held
         self.refile_all(self.set_queue(queue.name, queue))
 
-    def drop_queue(self, name: str) -> None:
-        """A queue is gone: its running jobs run on, nobody waits in it any more."""
-        self.refile_all(self.set_queue(name, None))
-
     def set_queue(self, name: str, queue: Queue | None) -> list[Record]:
         """Take a queue over, or forget it; returns whom to file anew."""
         if queue is None:

@@ -57,11 +57,6 @@ def number(value: float | None, digits: int = 1) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def count(number: int, word: str) -> str:
-    """A number of things: ``1 job``, ``2 jobs``."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
 def percent(ratio: float | None) -> str:
     """A ratio as a percentage."""
     return "-" if ratio is None else f"{ratio * 100:.0f}%"

@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from drse_operator.api.words import count
 from drse_operator.cli import wording
 from drse_operator.cli.access import Access, complete_jobs, with_access
 from drse_operator.cli.card import card
@@ -90,7 +91,7 @@ def _some(named: list[str], hidden: int) -> str:
     """The first of them, and how many more; another tenant's jobs are only counted."""
     more = len(named) - _NAMED
     parts = [*named[:_NAMED], *([f"{more} more"] if more > 0 else [])]
-    return ", ".join([*parts, *([f"{wording.count(hidden, 'job')} of other tenants"] if hidden else [])])
+    return ", ".join([*parts, *([f"{count(hidden, 'job')} of other tenants"] if hidden else [])])
 
 
 def _delay(shift: Shift) -> str:

@@ -11,10 +11,10 @@ import click
 
 from drse_operator.api.enums import Phase
 from drse_operator.api.keys import JobKey
+from drse_operator.api.words import count
 from drse_operator.cli.access import Access, complete_jobs, with_access
 from drse_operator.cli.connect import Session, connect
 from drse_operator.cli.signature import Signature, Write, confirm, sign, write_options
-from drse_operator.cli.wording import count
 from drse_operator.cluster import kinds, parse
 from drse_operator.cluster.client import ApiError
 from drse_operator.workloads.observed import Job

@@ -7,6 +7,7 @@ import time
 import click
 from pydantic import Field
 
+from drse_operator.api.words import count
 from drse_operator.cli.answer import Sheet, answer
 from drse_operator.cli.connect import Session
 from drse_operator.cli.diagnosis.all import diagnose
@@ -16,7 +17,6 @@ from drse_operator.cli.load import load_scene
 from drse_operator.cli.output import Request, reading
 from drse_operator.cli.prometheus import prometheus_option
 from drse_operator.cli.table import Column
-from drse_operator.cli.wording import count
 from drse_operator.observe.views.base import Report, instant
 from drse_operator.outside.prometheus import PrometheusSettings
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from drse_operator.api.words import count
 from drse_operator.cli import table, wording
 from drse_operator.cli.access import Access, with_access
 from drse_operator.cli.card import card
@@ -126,8 +127,8 @@ def summary(report: NowReport, models: str, width: int | None = None) -> str:
         need = "needs" if report.must_act_jobs == 1 else "need"
         act = click.style(f"; {report.must_act_jobs} {need} somebody to act", fg="red")
     holding = "holds" if report.running_jobs == 1 else "hold"
-    jobs_ = f"{wording.count(report.running_jobs, 'job')} {holding} GPUs"
-    waiting = f"{report.waiting_jobs} waiting for {wording.count(report.waiting_gpus, 'GPU')}{oldest}{act}"
+    jobs_ = f"{count(report.running_jobs, 'job')} {holding} GPUs"
+    waiting = f"{report.waiting_jobs} waiting for {count(report.waiting_gpus, 'GPU')}{oldest}{act}"
     lines = [gpus, f"{jobs_}, {waiting}", *([models] if models else [])]
     return card([(f"{report.as_of.astimezone():%H:%M:%S}", line) for line in lines], width)
 

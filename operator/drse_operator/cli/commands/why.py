@@ -6,6 +6,7 @@ import click
 
 from drse_operator.api.keys import JobKey
 from drse_operator.api.reasons import WaitReason
+from drse_operator.api.words import count
 from drse_operator.cli import wording
 from drse_operator.cli.access import complete_jobs
 from drse_operator.cli.answer import Sheet, answer
@@ -76,7 +77,7 @@ def describe(report: WhyReport, width: int | None = None) -> str:
     if report.ahead_jobs:
         shown = ", ".join(_ahead(other) for other in report.ahead)
         more = report.ahead_jobs - len(report.ahead)
-        total = f"{wording.count(report.ahead_jobs, 'job')}, {wording.count(report.ahead_gpus, 'GPU')}"
+        total = f"{count(report.ahead_jobs, 'job')}, {count(report.ahead_gpus, 'GPU')}"
         lines.append(("ahead", f"{total}: {shown}" + (f" and {more} more" if more else "")))
     if report.preempts:
         lines.append(("preempts", f"{', '.join(report.preempts)} will give way to it"))
@@ -90,11 +91,11 @@ def describe(report: WhyReport, width: int | None = None) -> str:
 def _title(report: WhyReport) -> str:
     name = click.style(f"{report.namespace}/{report.job}", bold=True)
     place = f", position {report.position}" if report.position is not None else ""
-    held = f", holds {wording.count(report.held_gpus, 'GPU')}" if report.held_gpus else ""
+    held = f", holds {count(report.held_gpus, 'GPU')}" if report.held_gpus else ""
     waits = ""
     if report.reason is not None:
         waited = wording.age(report.waited_seconds)
-        waits = f", waits for {wording.count(report.lacking_gpus, 'GPU')} ({waited} so far)"
+        waits = f", waits for {count(report.lacking_gpus, 'GPU')} ({waited} so far)"
     return f"{name} in queue {report.queue}{place}: {report.state}{held}{waits}"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from drse_operator.api.base import API_VERSION
 from drse_operator.api.crd import RESOURCES, object_schema
 from drse_operator.api.reasons import ConditionType
+from drse_operator.api.words import count
 from drse_operator.cli.diagnosis.finding import Case, Finding, State, finding
-from drse_operator.cli.wording import count
 from drse_operator.cluster.client import ApiError, Kind
 from drse_operator.observe.views.queue import must_act
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from drse_operator.api.words import count
 from drse_operator.cli.diagnosis.finding import Case, Finding, State, finding
-from drse_operator.cli.wording import count
 from drse_operator.outside import alerts
 from drse_operator.outside.prometheus import Prometheus, PrometheusError, connect
 

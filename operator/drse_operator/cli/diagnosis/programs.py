@@ -6,9 +6,10 @@ import re
 import time
 
 from drse_operator.api import times
+from drse_operator.api.words import count
 from drse_operator.cli.diagnosis.finding import Case, Finding, State, finding
 from drse_operator.cli.forecaster import ask_replicas
-from drse_operator.cli.wording import age, count
+from drse_operator.cli.wording import age
 from drse_operator.cluster import kinds
 from drse_operator.cluster.client import ApiError, ApiUnreachable, Document
 from drse_operator.outside.prometheus import PrometheusError, connect

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from drse_operator.admission.snapshot import Closed
 from drse_operator.api.reasons import WaitReason
+from drse_operator.api.words import count
 from drse_operator.observe.views.base import Row
 from drse_operator.observe.views.gpus import GpuReport, GpuState
 from drse_operator.observe.views.queue import must_act
@@ -61,7 +62,7 @@ def _node(piece: Closed, gpus: int, jobs: int) -> ClosedRow:
         name=piece.node,
         gpus=gpus,
         waiting_jobs=jobs,
-        says=f"{what}{why}: {_many(gpus, 'GPU')} that {_many(jobs, 'waiting job')} could use",
+        says=f"{what}{why}: {count(gpus, 'GPU')} that {count(jobs, 'waiting job')} could use",
         remedy=piece.remedy,
     )
 
@@ -97,10 +98,6 @@ def _queues(scene: Scene) -> Iterator[ClosedRow]:
                 name=name,
                 gpus=sum(wait.gpus for wait in waits),
                 waiting_jobs=len(waits),
-                says=f"queue {name} is cordoned: {_many(len(waits), 'waiting job')} of it cannot start",
+                says=f"queue {name} is cordoned: {count(len(waits), 'waiting job')} of it cannot start",
                 remedy=uncordon_queue(name),
             )
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
